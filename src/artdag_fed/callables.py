@@ -1,0 +1,64 @@
+"""Every seam where the outside world enters, with what absence, failure and repetition mean.
+
+Rules: a plain function is enough for each; nothing here is kept between calls; nothing here runs code of ours.
+
+>>> trusted: Trust = {"alice", "bob"}.__contains__
+>>> trusted("mallory")
+False
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from artdag_fed.events import Event
+from artdag_fed.names import PeerId
+from artdag_fed.record import Record
+
+__all__ = ["Fetch", "Observe", "Runner", "Sign", "Trust", "Verify", "asked_once", "check_callable"]
+
+Runner = Callable[[str, tuple[Any, ...], Mapping[str, Any]], Any]
+"""`runner(op, input_results, params) -> result`. What it raises fails its node, never the finished ones; it may be asked
+again for a node, after a crash or where a peer was withdrawn meanwhile; it must not change its inputs."""
+
+Trust = Callable[[PeerId], bool]
+"""`trusted(peer) -> bool`. Asked once per peer and call. Anything but True or False is a `TypeError`, and what it raises
+ends the call; either way nothing is written. Nobody vouching means no: there is no default that trusts."""
+
+Fetch = Callable[[PeerId], Iterable[Record]]
+"""`fetch(peer) -> records`. Called positionally, once per pull; keeps no state between calls; what it raises, then or
+while it is read, ends that pull and changes nothing. It may carry two attributes: `partial` (true: it leaves things out
+by design) and `digests(peer, cids)`; a plain function counts as whole."""
+
+Sign = Callable[[bytes], bytes]
+"""`sign(statement) -> signature`. Called once per exported record, when the record is read."""
+
+Verify = Callable[[PeerId, bytes, bytes], bool]
+"""`verify(claimed_peer, statement, signature) -> bool`. Asked per record; anything but True, an exception included,
+rejects that record and no other."""
+
+Observe = Callable[[Event], None]
+"""`observe(event)`. Told what happens as it happens; `events.append` and `print` are ones. What it raises ends the call;
+what was committed before stays."""
+
+
+def check_callable(name: str, value: object, *, optional: bool = False) -> None:
+    """Raise `TypeError` that names the argument where `value` cannot be called (None passes where `optional`)."""
+    if not (callable(value) or (optional and value is None)):
+        raise TypeError(f"{name} must be a callable, not {type(value).__name__}")
+
+
+def asked_once(name: str, trust: Trust) -> Trust:
+    """`trust`, asked once per peer, and held to True or False (else `TypeError` with `name` and the peer in it)."""
+    answers: dict[PeerId, bool] = {}
+
+    def ask(peer: PeerId) -> bool:
+        if peer not in answers:
+            answer = trust(peer)
+            if answer is not True and answer is not False:
+                raise TypeError(f"{name}({peer!r}) must answer True or False, not {type(answer).__name__}")
+            answers[peer] = answer
+        return answers[peer]
+
+    return ask

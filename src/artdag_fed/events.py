@@ -1,0 +1,107 @@
+"""What a call tells while it works (`Event`) and when it is done (`Report`).
+
+Rules: an event is data about something that has happened or was decided, never a question; the kinds and the reasons of
+rejection are closed lists; a report counts and names, it holds no results.
+
+>>> Event("rejected", cid="c1", peer="mallory", reason="untrusted")
+Event('rejected', cid='c1', peer='mallory', reason='untrusted')
+>>> Report(admitted=2, rejected={"untrusted": 1})
+Report(admitted=2, rejected={'untrusted': 1})
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from types import MappingProxyType
+from typing import Literal
+
+from artdag_fed.names import Cid, PeerId
+
+__all__ = ["REASONS", "Event", "Kind", "Reason", "Report"]
+
+Kind = Literal[
+    "rejected",  # a record was refused at the gate: reason, cid and peer as the record has them, where they are text
+    "committed",  # `count` results became readable, together
+    "conflict",  # two results for one cid: `held` and `offered` digests, `peer` the one that offered; reason: who stays
+    "withdrawn",  # origins were marked as withdrawn: `count` results of `peer` are unreadable from here on
+    "dropped",  # `count` results were dropped by name
+    "damaged",  # stored bytes that fail their digest, or a peer's that are no value: not returned, a miss
+    "computed",  # a node was computed: op and seconds
+    "reused",  # a held result is used instead of computing: `peer` where it came from one
+    "repeated",  # a result is computed again, since what it was made from was withdrawn meanwhile
+    "failed",  # a node could not be computed: reason says why
+    "skipped",  # a node was not computed, since one that it needs failed
+]
+
+Reason = Literal["malformed", "mislabelled", "untrusted", "lineage", "corrupt", "unsigned", "forged", "recipe"]
+REASONS: tuple[Reason, ...] = (
+    "malformed",  # not well-formed, or over a limit for one record
+    "mislabelled",  # names another peer than the one that was asked
+    "untrusted",  # its peer is not trusted
+    "lineage",  # it rests on a peer that `trusted_lineage` refuses
+    "corrupt",  # its bytes are not those that its digest names
+    "unsigned",  # no signature, where one is needed
+    "forged",  # the signature does not verify for its peer
+    "recipe",  # its recipe is not what its cid is the hash of
+)
+
+
+def _brief(value: object) -> str:
+    """The repr of a dataclass with only the fields that say something."""
+    parts = []
+    for f in fields(value):  # type: ignore[arg-type]  # both callers are dataclasses
+        said = getattr(value, f.name)
+        spelt = repr(dict(said) if isinstance(said, Mapping) else said)
+        if f.name == "kind":
+            parts.append(spelt)
+        elif said:
+            parts.append(f"{f.name}={spelt}")
+    return f"{type(value).__name__}({', '.join(parts)})"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Event:
+    """Something that happened. Fields that a kind does not need are empty.
+
+    `kind` is one of `Kind`; `held` and `offered` are digests (hex, or "" where a value has none); `seconds` is what a
+    computation took.
+    """
+
+    kind: Kind
+    cid: Cid = ""
+    peer: PeerId = ""
+    op: str = ""
+    reason: str = ""
+    held: str = ""
+    offered: str = ""
+    count: int = 0
+    seconds: float = 0.0
+
+    __repr__ = _brief
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Report:
+    """What the call that returned this did. A record of a bundle is counted once: admitted, unchanged, in conflict or
+    rejected.
+
+    `admitted`: results that are now held and were not; `unchanged`: records of results that were held already, equal;
+    `conflicts`: records of results that were held with another digest; `rejected`: records refused, by reason (see
+    `REASONS`; 0 for a reason that did not occur); `dropped`: results that are no longer readable; `resting_on`: after an
+    import, how many of the admitted rest on which other peer; after `invalidate`, how many that stay rest on its peer.
+    """
+
+    admitted: int = 0
+    unchanged: int = 0
+    conflicts: int = 0
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    dropped: int = 0
+    resting_on: Mapping[PeerId, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("rejected", "resting_on"):
+            object.__setattr__(self, name, MappingProxyType(Counter(getattr(self, name))))
+
+    __repr__ = _brief

@@ -1,0 +1,221 @@
+"""One result on its way between two instances, and the statement about it that is signed.
+
+Rules: a record is frozen and claims only; nothing here decides whether to believe it (`admission` does). Two keys are
+never mixed up: the *cid* says what was asked, the *digest* says what came out. What is made when first asked for
+(`payload`, `digest`, or `result` of one that was read from bytes) is made once and never changes.
+
+>>> record = Record("c1", {"pixels": b"..."}, "alice")
+>>> record.digest == hashlib.sha256(record.payload).hexdigest()
+True
+>>> print(record.statement.decode())  # doctest: +ELLIPSIS
+DSSEv1 39 application/vnd.artdag-fed.record.v1 ... artdag-fed record v1
+cid c1
+...
+by alice
+<BLANKLINE>
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
+
+from artdag_fed.codec import DEFAULT, Codec
+from artdag_fed.errors import CodecError
+from artdag_fed.names import Cid, PeerId, shown
+
+__all__ = ["STATEMENT_TYPE", "Bundle", "Record", "statement"]
+
+STATEMENT_TYPE: Final = "application/vnd.artdag-fed.record.v1"
+NOTHING: Final[Any] = object()  # None is a result like any other
+
+
+class Record:
+    """One result offered by one peer. Frozen; equal records have equal fields and equal results.
+
+    cid: Cid, what was computed; result: any object; peer: PeerId, who offers it; lineage: frozenset of PeerId, the other
+    peers that it is declared to rest on; recipe: bytes, the node's recipe or b""; signature: bytes over `.statement`, or
+    b"". `codec` (a `Codec`) is what the result is written and read with.
+
+    Nothing is checked when a record is made: it is judged at the gate of the instance that imports it.
+    """
+
+    __slots__ = ("_digest", "_payload", "_result", "cid", "codec", "lineage", "peer", "recipe", "signature")
+
+    cid: Cid
+    peer: PeerId
+    lineage: frozenset[PeerId]
+    recipe: bytes
+    signature: bytes
+    codec: Codec
+
+    def __init__(
+        self,
+        cid: Cid,
+        result: Any,
+        peer: PeerId,
+        lineage: Iterable[PeerId] = frozenset(),
+        recipe: bytes = b"",
+        signature: bytes = b"",
+        *,
+        codec: Codec = DEFAULT,
+    ) -> None:
+        if type(lineage) is not frozenset:
+            if isinstance(lineage, str):  # it would be taken apart into letters
+                raise TypeError(f"lineage is a set of peers, not the text {shown(lineage)}")
+            lineage = frozenset(lineage)
+        _set_cid(self, cid)
+        _set_result(self, result)
+        _set_peer(self, peer)
+        _set_lineage(self, lineage)
+        _set_recipe(self, recipe)
+        _set_signature(self, signature)
+        _set_codec(self, codec)
+        _set_payload(self, None)
+        _set_digest(self, None)
+
+    @classmethod
+    def encoded(
+        cls,
+        cid: Cid,
+        payload: bytes,
+        digest: str,
+        peer: PeerId,
+        lineage: frozenset[PeerId] = frozenset(),
+        recipe: bytes = b"",
+        signature: bytes = b"",
+        *,
+        codec: Codec = DEFAULT,
+    ) -> Record:
+        """A record of encoded bytes and the digest that their sender declares for them, neither checked nor decoded."""
+        self = cls.__new__(cls)
+        _set_cid(self, cid)
+        _set_result(self, NOTHING)
+        _set_peer(self, peer)
+        _set_lineage(self, lineage)
+        _set_recipe(self, recipe)
+        _set_signature(self, signature)
+        _set_codec(self, codec)
+        _set_payload(self, payload)
+        _set_digest(self, digest)
+        return self
+
+    @property
+    def result(self) -> Any:
+        """The result; `CodecError` where the record was read from bytes that are no value."""
+        if self._result is NOTHING:
+            _set_result(self, self.codec.decode(self._payload))
+        return self._result
+
+    @property
+    def payload(self) -> bytes:
+        """The encoded result; `CodecError` where the codec cannot carry it."""
+        if self._payload is None:
+            _set_payload(self, self.codec.encode(self._result))
+        payload: bytes = self._payload
+        return payload
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the payload in hex, as declared by whoever sent it where it was read from bytes."""
+        if self._digest is None:
+            _set_digest(self, hashlib.sha256(self.payload).hexdigest())
+        digest: str = self._digest
+        return digest
+
+    @property
+    def declared(self) -> bool:
+        """Whether payload and digest came from outside, so that they may not fit each other."""
+        return self._result is NOTHING
+
+    @property
+    def statement(self) -> bytes:
+        """The bytes that a signature of this record is over; see `statement`."""
+        return statement(self.cid, len(self.payload), self.digest, self.lineage, self.peer)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a Record is frozen: make another one instead of changing its {name}")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"a Record is frozen: its {name} stays")
+
+    def __reduce__(self) -> tuple[Callable[..., Record], tuple[Any, ...]]:
+        shared = (self.peer, self.lineage, self.recipe, self.signature)
+        if self.declared:
+            return _encoded, (self.cid, self._payload, self._digest, *shared, self.codec)
+        return _valued, (self.cid, self._result, *shared, self.codec)
+
+    def _fields(self) -> tuple[object, ...]:
+        return self.cid, self.peer, self.lineage, self.recipe, self.signature
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Record):
+            return NotImplemented
+        if self._fields() != other._fields():
+            return False
+        try:
+            return self.digest == other.digest
+        except CodecError:  # what has no bytes is equal to itself alone
+            return self._result is other._result
+
+    def __hash__(self) -> int:
+        return hash((self.cid, self.peer))
+
+    def __repr__(self) -> str:
+        rests = f", resting on {len(self.lineage)}" if self.lineage else ""
+        return f"<Record {shown(self.cid, 16)} from {shown(self.peer)}{rests}{', signed' if self.signature else ''}>"
+
+
+# A frozen class writes its own slots through their descriptors, taken once: the ways round __setattr__ cost more.
+_set_cid = Record.cid.__set__  # type: ignore[attr-defined]  # slots are descriptors on the class; typeshed sees values
+_set_peer = Record.peer.__set__  # type: ignore[attr-defined]  # as above
+_set_lineage = Record.lineage.__set__  # type: ignore[attr-defined]  # as above
+_set_recipe = Record.recipe.__set__  # type: ignore[attr-defined]  # as above
+_set_signature = Record.signature.__set__  # type: ignore[attr-defined]  # as above
+_set_codec = Record.codec.__set__  # type: ignore[attr-defined]  # as above
+_set_result = Record._result.__set__  # type: ignore[attr-defined]  # as above
+_set_payload = Record._payload.__set__  # type: ignore[attr-defined]  # as above
+_set_digest = Record._digest.__set__  # type: ignore[attr-defined]  # as above
+
+
+def _encoded(cid: Cid, payload: bytes, digest: str, *rest: Any) -> Record:
+    return Record.encoded(cid, payload, digest, *rest[:-1], codec=rest[-1])
+
+
+def _valued(cid: Cid, result: Any, *rest: Any) -> Record:
+    return Record(cid, result, *rest[:-1], codec=rest[-1])
+
+
+def statement(cid: Cid, size: int, digest: str, lineage: Iterable[PeerId], peer: PeerId) -> bytes:
+    """The DSSE pre-authentication encoding (secure-systems-lab/dsse, protocol.md) of what `peer` vouches for.
+
+    size: payload bytes; digest: their SHA-256 in hex. Names are checked before (a line end in one would forge a line).
+    """
+    peers = sorted(lineage)
+    lines = ["artdag-fed record v1", f"cid {cid}", f"result {size} {digest}", f"lineage {len(peers)}", *peers, f"by {peer}"]
+    body = ("\n".join(lines) + "\n").encode()
+    return b"DSSEv1 %d %s %d %s" % (len(STATEMENT_TYPE), STATEMENT_TYPE.encode(), len(body), body)
+
+
+class Bundle:
+    """Records that are made as they are read, from ids that were fixed before; it can be iterated again and again.
+
+    `peer` offers them; `cids` are the ids that it was made for. A result that has gone since is left out.
+    """
+
+    __slots__ = ("_make", "cids", "peer")
+
+    def __init__(self, peer: PeerId, cids: tuple[Cid, ...], make: Callable[[Cid], Record | None]) -> None:
+        self.peer = peer
+        self.cids = cids
+        self._make = make
+
+    def __iter__(self) -> Iterator[Record]:
+        for cid in self.cids:
+            record = self._make(cid)
+            if record is not None:
+                yield record
+
+    def __repr__(self) -> str:
+        return f"<Bundle of up to {len(self.cids)} records from {shown(self.peer)}>"

@@ -1,0 +1,138 @@
+"""What is written for people is true: examples run, and say what they say; links lead somewhere.
+
+Rules: a ```python block with `>>>` is a doctest; one without is run as written, and where a line is `print(...)  # x` it
+prints x. The blocks of a page share their names and run from top to bottom, in a folder of their own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import importlib
+import io
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SRC = ROOT / "src"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+MODULES = [
+    ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix(".__init__")
+    for path in sorted(SRC.rglob("*.py"))
+    if path.name != "__main__.py"  # a command: importing it is nobody's use of it
+]
+FLAGS = doctest.ELLIPSIS
+
+FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```\s*$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"!?\[[^\]]*\]\(\s*<?([^)\s>]+)>?[^)]*\)")
+PRINTS = re.compile(r"^\s*print\(.*\)  # (.*)$", re.MULTILINE)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+
+
+def blocks(page: Path, *languages: str) -> list[tuple[int, str]]:
+    """(line it starts on, text) of each fenced block in one of the languages."""
+    text = page.read_text("utf-8")
+    return [(text[: m.start(2)].count("\n") + 1, m[2]) for m in FENCE.finditer(text) if m[1] in languages]
+
+
+def check_block(source: str, names: dict[str, Any], where: str, line: int) -> None:
+    """Run one block of a page with the names made so far, and compare what it prints with what it says it prints."""
+    if ">>>" in source:
+        test = doctest.DocTestParser().get_doctest(source, names, where, where, line - 1)
+        complaints: list[str] = []
+        result = doctest.DocTestRunner(optionflags=FLAGS).run(test, out=complaints.append, clear_globs=False)
+        names.update(test.globs)
+        assert result.failed == 0, "".join(complaints)
+    else:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(compile("\n" * (line - 1) + source, where, "exec"), names)
+        if said := PRINTS.findall(source):
+            assert printed.getvalue().splitlines() == said, f"{where}:{line}"
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def broken_links(page: Path) -> list[str]:
+    broken = []
+    for link in LINK.findall(FENCE.sub("", page.read_text("utf-8"))):
+        if re.match(r"[a-z]+:", link):
+            continue  # to the outside: not ours to keep, and tests need no network
+        path, _, anchor = unquote(link).partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+# --- examples -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_examples_in_docstrings_are_true(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testmod(importlib.import_module(module), optionflags=FLAGS)
+    assert result.failed == 0, f"{result.failed} examples of {module} fail: see the output"
+
+
+@every_page
+def test_the_examples_on_a_page_are_true(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    for line, source in blocks(page, "python", "pycon"):
+        check_block(source, names, page.name, line)
+
+
+@every_page
+def test_links_to_files_lead_somewhere(page: Path) -> None:
+    assert broken_links(page) == []
+
+
+# --- the README -----------------------------------------------------------------------------
+
+
+def test_the_example_of_the_readme_is_short() -> None:
+    [(_, example)] = blocks(ROOT / "README.md", "python")
+    assert len(example.splitlines()) <= 15
+
+
+def test_the_readme_has_two_commands_and_ci_runs_them_as_written() -> None:
+    commands = [line for _, block in blocks(ROOT / "README.md", "sh") for line in block.splitlines()]
+    assert len(commands) == 2 and commands[0] == "PYTHONPATH=src python3 docs/two_studios.py"
+    # .ci/run reads them from the README with this very line, so they cannot differ.
+    reading = re.search(r"^mapfile -t readme < <\((.*)\)$", (ROOT / ".ci" / "run").read_text("utf-8"), re.MULTILINE)
+    assert reading is not None
+    done = subprocess.run(["bash", "-c", reading[1]], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == commands
+
+
+# --- the checks themselves ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", [">>> 1 + 1\n3\n", "print(1 + 1)  # 3\n", "assert False\n"])
+def test_the_check_sees_an_example_that_is_wrong(source: str) -> None:
+    with pytest.raises(AssertionError):
+        check_block(source, {}, "a page", 1)
+
+
+def test_blocks_of_a_page_share_their_names() -> None:
+    names: dict[str, Any] = {}
+    check_block("a = 1\n", names, "a page", 1)
+    check_block(">>> b = a + 1\n", names, "a page", 2)
+    check_block("print(b)  # 2\n", names, "a page", 3)
+
+
+def test_the_check_sees_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("# A head\n[here](page.md) [there](gone.md) [down](#a-head) [up](#gone) [out](https://x.test)\n")
+    assert broken_links(page) == ["gone.md", "#gone"]

@@ -1,6 +1,6 @@
 """What is written for people is true: examples run, and say what they say; links lead somewhere.
 
-Rules: a ```python block with `>>>` is a doctest; one without is run as written, and where a line is `print(...)  # x` it
+Rules: a ```python block with `>>>` is a doctest; one without is run as written, and a line `print(...)  # x` there
 prints x. The blocks of a page share their names and run from top to bottom, in a folder of their own.
 """
 

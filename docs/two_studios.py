@@ -147,7 +147,7 @@ def main() -> None:
         done = subprocess.run([sys.executable, __file__, "--only", studio, str(folder)], check=False)
         if done.returncode:
             sys.exit(f"studio {studio.upper()} ended with exit code {done.returncode}: see above")
-    print(f"\nThe whole story took {time.perf_counter() - began:.1f} s. The strip, and B's in moonlight:")
+    print(f"\nThe whole story took {time.perf_counter() - began:.1f} s. B's strip in moonlight, and the one that both made:")
     print(f"   {folder / 'moonlight-by-b.png'}\n   {folder / 'strip-by-b-alone.png'}")
 
 

@@ -1,0 +1,128 @@
+"""Values that JSON says as they are, through the C reader and writer of the standard library without a hook.
+
+Rules: a value is plain if JSON gives it back the same, in type and value: None, bool, int of 64 bits, finite float, text,
+lists of plain values, dicts from text to plain values. Reading is strict where JSON readers are often not: no NaN or
+Infinity, no half surrogate pair by way of `\\u` escapes, nothing behind the value, no more than `DEPTH` levels.
+
+>>> is_plain({"a": [1, 2.5]}), is_plain({"a": (1, 2.5)}), is_plain({1: "a"})
+(True, False, False)
+"""
+
+from __future__ import annotations
+
+import json
+import json.encoder
+import re
+from collections.abc import Callable
+from types import NoneType
+from typing import Any, NoReturn
+
+from artdag_fed.codec_scalars import INT_LEAST, INT_MOST
+from artdag_fed.errors import CodecError
+
+__all__ = ["ATOMS", "BOXES", "DEPTH", "is_plain", "may_nest_over", "nests_over", "read_json", "read_plain", "to_json"]
+
+DEPTH = 64
+"""Containers within containers, on both sides: far above real results, far below what overflows a stack."""
+
+ATOMS = frozenset({NoneType, bool, float, str})
+BOXES = frozenset({list, dict})
+_BRACKETS = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKET = bytes(set(range(256)) - set(b'[]{}"'))
+_half_pair = re.compile(r"\\\\u[dD][89a-fA-F]").search
+
+
+def is_plain(value: Any, room: int = DEPTH) -> bool:
+    """Whether JSON says `value` as it is, but for numbers that are not finite and text that is no Unicode."""
+    kind = type(value)
+    if kind is dict:
+        for key in value:
+            if type(key) is not str:
+                return False
+        items = value.values()
+    elif kind is list:
+        items = value
+    elif kind is int:
+        return INT_LEAST <= value <= INT_MOST
+    else:
+        return kind in ATOMS
+    if not room:
+        return False
+    for item in items:
+        kind = type(item)
+        if kind is int:
+            if not INT_LEAST <= item <= INT_MOST:
+                return False
+        elif kind not in ATOMS and not (kind in BOXES and is_plain(item, room - 1)):
+            return False
+    return True
+
+
+def _json_writer() -> Callable[[Any], str]:
+    """JSON text as the C encoder of the standard library writes it; made once, where `json.dumps` makes one per call."""
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
+    write = make(None, None, json.encoder.encode_basestring, None, ":", ",", False, False, False)
+    return lambda value: "".join(write(value, 0))
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise CodecError(f"a payload with {name} in its JSON, which JSON does not have")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) != len(pairs):
+        raise CodecError("a payload whose JSON has an object with the same key twice")
+    return read
+
+
+to_json = _json_writer()
+_scan = json.JSONDecoder(parse_constant=_refuse_constant).scan_once
+scan_unique = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique).scan_once
+
+
+def read_plain(payload: bytes) -> Any:
+    text = payload[1:].decode()
+    value = read_json(_scan, text)
+    if may_nest_over(DEPTH, payload) and nests_over(DEPTH, value):
+        raise CodecError(f"a payload with more than {DEPTH} containers within each other")
+    return value
+
+
+def read_json(scan: Callable[[str, int], tuple[Any, int]], text: str) -> Any:
+    """The value that the whole of `text` is."""
+    try:
+        value, end = scan(text, 0)
+    except StopIteration as stop:
+        raise CodecError(f"a payload whose JSON is broken at character {stop.value}") from None
+    if end != len(text):
+        raise CodecError(f"a payload with something behind its JSON, which ends at character {end}")
+    if "\\u" in text and _half_pair(text):
+        to_json(value).encode()  # half a surrogate pair is no text: UnicodeEncodeError
+    return value
+
+
+def may_nest_over(most: int, text: bytes) -> bool:
+    """False where JSON surely nests at most `most` deep. Told from its brackets, without a step in Python for each."""
+    if len(text) <= 2 * most or text.count(b"[") + text.count(b"{") <= most:
+        return False
+    if b"\\" in text:
+        return True
+    # Quotes stay in as long as there is a bracket between two of them, which is a bracket in a text: then look closer.
+    brackets = text.translate(_BRACKETS, _NO_BRACKET).replace(b'""', b"")
+    for _ in range(most):
+        brackets = brackets.replace(b"[]", b"")
+    return brackets != b""
+
+
+def nests_over(most: int, value: Any) -> bool:
+    """Whether lists and dicts nest more than `most` deep; level by level, so that no depth overflows the stack."""
+    level = [value]
+    for _ in range(most + 1):
+        level = [box for box in level if type(box) in BOXES]
+        if not level:
+            return False
+        level = [item for box in level for item in (box.values() if type(box) is dict else box)]
+    return True

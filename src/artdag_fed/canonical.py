@@ -29,7 +29,7 @@ DEPTH = 64
 call stack minds. It is also what ends the walk through a list that holds itself."""
 
 INT_LOW, INT_HIGH = -(2**63), 2**63 - 1
-"""Ints in this range are JSON numbers; others are hex text, which takes linear time and no language reads as a float."""
+"""Ints in this range are JSON numbers; others are hex text, read in linear time and never mistaken for a float."""
 
 PATH_SHOWN = 8  # a message is one line, however deep the place
 
@@ -140,7 +140,7 @@ def _tag_dict(value: dict[Any, Any], depth: int) -> dict[str, Any]:
     out = {}
     for key, item in value.items():
         if type(key) is not str:
-            raise _Refused(f"has the key {shown(key)} of type {type(key).__name__}: keys must be exactly str")
+            raise _Refused(f"has a key of type {type(key).__qualname__}: keys must be exactly str")
         try:
             out[_tag(key, depth)] = _tag(item, depth)
         except _Refused as refused:

@@ -230,14 +230,19 @@ class Dag:
     """The targets as given, a repeated one repeated."""
     _nodes: dict[Cid, Node]
 
-    def __init__(self, *targets: Node) -> None:
+    def __new__(cls, *targets: Node) -> Dag:  # not __init__, which could be called again
         for position, target in enumerate(targets):
             if type(target) is not Node:
                 raise TypeError(
                     f"target {position} must be a Node, not {type(target).__name__}; for a list: Dag(*nodes)"
                 )
+        self = _new(cls)
         object.__setattr__(self, "targets", targets)
         object.__setattr__(self, "_nodes", _inputs_first(targets))
+        return self
+
+    def __init_subclass__(cls) -> None:
+        raise TypeError("Dag cannot be subclassed: write a function that takes one")
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self._nodes.values())
@@ -254,7 +259,8 @@ class Dag:
         try:
             return self._nodes[cid]
         except (KeyError, TypeError):
-            raise KeyError(f"{shown(cid)} is no cid of a node in this Dag of {len(self)}") from None
+            what = shown(cid) if isinstance(cid, str) else f"a {type(cid).__name__}"
+            raise KeyError(f"{what} is no cid of a node in this Dag ({_counted(len(self), 'node')})") from None
 
     def __eq__(self, other: object) -> bool:
         return self.targets == other.targets if type(other) is Dag else NotImplemented

@@ -53,7 +53,7 @@ class Held(NamedTuple):
     origin: Origin
     token: int
     digest: str
-    """SHA-256 of the encoded result in hex, or "" where the codec cannot carry it (in memory)."""
+    """SHA-256 of the encoded result in hex, or "" where it is not known (in memory): not asked for yet, or no bytes."""
 
 
 class Stored(NamedTuple):
@@ -147,6 +147,10 @@ class OriginCache(Protocol):
         """What results are written and read with."""
 
     @property
+    def encodes(self) -> bool:
+        """Whether results are kept as bytes, so that only what the codec can carry is taken; else as the objects."""
+
+    @property
     def provenance(self) -> Mapping[Cid, PeerId]:
         """The peer of each result that came from one: a copy, or a live view where the cache is durable."""
 
@@ -173,10 +177,16 @@ class OriginCache(Protocol):
 
     def stage(self, entries: Iterable[Entry]) -> Staged:
         """Lay entries ready in bounded memory, holding no lock. What the iterable raises goes through; then nothing is
-        left. `ValueError` is raised for an entry that this cache cannot keep."""
+        left. Entries need a payload where the cache `encodes`, else a value."""
 
     def commit(self, changes: Changes) -> Outcome:
         """Check again what is held, apply the held/arriving table, all or nothing; durable when it returns."""
+
+    def purge(self) -> bool:
+        """Remove a bounded number of results that nobody can read any more; True where some may be left."""
+
+    def close(self) -> None:
+        """Let go of files and connections; optional. A durable cache raises `StoreError` when used afterwards."""
 
     def __getitem__(self, cid: Cid, /) -> Any: ...
     def __setitem__(self, cid: Cid, result: Any, /) -> None: ...

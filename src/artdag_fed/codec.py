@@ -1,20 +1,22 @@
 """Results to bytes and back: data only, exact types only.
 
-Rules: what comes out of `decode` is what went into `encode`, in value and type; the same value has the same bytes on every
-Python version and under every hash seed; `decode` runs no code that a payload names, and whatever the bytes are, only
-`CodecError` comes out of it. Refused, not flattened: subclasses (IntEnum, namedtuple, OrderedDict), lone surrogates,
-containers nested more than 64 deep or within themselves, time zones that are no fixed offset, arrays of objects.
-Dicts keep their order, so equal dicts in another order are other bytes, with another digest.
+Rules: what comes out of `decode` is what went into `encode`, in value and type; the same value has the same bytes on
+every Python version and under every hash seed; `decode` runs no code that a payload names, and whatever the bytes are,
+only `CodecError` comes out of it. Refused, not flattened: subclasses (IntEnum, namedtuple, OrderedDict), half surrogate
+pairs, containers nested more than 64 deep or within themselves, time zones that are no fixed offset, arrays of objects.
+Dicts keep their order, so equal dicts in another order are other bytes, with another digest. What is read shares no
+memory with its payload. `encode` has one spelling per value; `decode` takes JSON that is spelt otherwise too, since a
+digest is one of bytes, and never of what they mean.
 
 The first byte of a payload is its kind:
 
-    J  the rest is JSON in UTF-8, and means what it says: null, true, false, integers of 64 bits with sign, finite floats
-       in Python's shortest repr, text, arrays as lists, objects as dicts. Written without white space; only `"`, `\\` and
-       control characters are escaped. Of equal keys in an object the last one counts.
+    J  the rest is JSON in UTF-8, and means what it says: null, true, false, integers of 64 bits with their sign, finite
+       floats in Python's shortest repr, text, arrays as lists, objects as dicts. Written without white space; only `"`,
+       `\\` and control characters are escaped. Of equal keys in an object the last one counts.
     B  the rest is the value, a `bytes`.
     T  everything else: the length of a JSON text (8 bytes, big-endian), that text, and buffers one behind the other, in
-       the order in which the text names them. In the text, numbers, text, null, true and false mean themselves; an array
-       begins with a tag that says what it is; objects stand under "json" alone, without equal keys.
+       the order in which the text names them. In the text a number, text, null, true or false means itself; an array
+       begins with a tag that says what it is; objects stand under "json" alone, and have no key twice.
 
         ["json", x]                                  a list or dict that as a payload of its own would be of kind J
         ["list", x...]  ["tuple", x...]              in order
@@ -36,8 +38,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from artdag_fed.codec_plain import DEPTH, is_plain, read_plain, to_json
-from artdag_fed.codec_tagged import Reader, TypeRule, Writer, check_rule, said
+from artdag_fed.codec_plain import is_plain, plain_text, read_plain
+from artdag_fed.codec_tagged import Reader, TypeRule, Writer, said
 from artdag_fed.errors import CodecError
 
 __all__ = ["DEFAULT", "Codec", "TypeRule"]
@@ -47,9 +49,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Codec:
-    """Results <-> bytes, with the builtin types and those of `types`. Immutable: `with_type` gives a new one.
+    """Results <-> bytes, for the builtin types and those of `types`. Immutable: `with_type` gives another one.
 
-    Of two rules for a class, the later one writes; both read. Raises `ValueError` for a rule on a type that is builtin here.
+    Of two rules for one class the later one writes; both read.
     """
 
     types: tuple[TypeRule, ...] = ()
@@ -57,8 +59,6 @@ class Codec:
     _by_tag: dict[str, TypeRule] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        for rule in self.types:
-            check_rule(rule)
         object.__setattr__(self, "_by_class", {rule.cls: rule for rule in self.types})
         object.__setattr__(self, "_by_tag", {rule.tag: rule for rule in self.types})
 
@@ -82,15 +82,19 @@ class Codec:
         """The payload of `value`. `CodecError` names the type that cannot be carried, and where in `value` it is."""
         if type(value) is bytes:
             return b"B" + value
-        if is_plain(value, DEPTH):
+        if is_plain(value):
             try:
-                return ("J" + to_json(value)).encode()
+                return ("J" + plain_text(value)).encode()
             except ValueError:
                 pass  # nan or an infinity, which the tagged form carries; or a lone surrogate, which it can place
         return Writer(self._by_class).payload(value)
 
     def decode(self, payload: bytes | bytearray | memoryview) -> Any:
-        """The value of a payload. Only `CodecError` comes out of it, whatever the bytes; never more than a few copies."""
+        """The value of a payload. Only `CodecError` comes out of it, whatever the bytes.
+
+        The cost in time and memory is linear in the size of the payload, whatever sizes it claims. Raises `TypeError`
+        where `payload` is no contiguous bytes-like object.
+        """
         if type(payload) is not bytes:
             payload = memoryview(payload).cast("B")
         try:
@@ -104,8 +108,9 @@ class Codec:
             raise
         except Exception as error:  # what a constructor or a rule of the user's says of arguments that it cannot take
             raise CodecError(f"a payload that is no value: {said(error)}") from error
+        kind = bytes(payload[:1])
         raise CodecError(
-            f"a payload of an unknown kind {bytes(payload[:1])!r}: expected J, B or T; is it of a newer version?"
+            f"a payload of the unknown kind {kind!r}: expected J, B or T; a newer version may have made it"
         )
 
 

@@ -3,8 +3,8 @@
 Rules: elements of a fixed size and layout only: bool, int, uint, float and complex up to 64 bits a part, datetime64,
 timedelta64, fixed bytes and text. The byte order is kept as it is; the elements come in C order, and what is read
 is a new, writable, aligned, C-contiguous array, copied once. Refused: objects (they would need pickle), long doubles
-(another layout on each platform), structured and void dtypes (their padding holds whatever was in memory: send a dict of
-the columns), and every subclass (masked, matrix, record arrays: they mean more than their elements).
+(another layout on each platform), structured and void dtypes (their padding holds whatever was in memory: send a dict
+of the columns), and every subclass (masked, matrix, record arrays: they mean more than their elements).
 
 >>> is_array([1, 2]), is_numpy_scalar(1)
 (False, False)
@@ -34,6 +34,8 @@ _carried = re.compile(
     r"\|b1|\|[iu]1|[<>][iu][248]|[<>]f[248]|[<>]c(?:8|16)|[<>][mM]8(?:\[[0-9]*[A-Za-z]+\])?|\|S[1-9][0-9]*|[<>]U[1-9][0-9]*",
     re.ASCII,
 ).fullmatch
+
+DIMENSIONS = 64  # what NumPy has at most
 
 EMPTY_BYTES = 1 << 20
 """Bytes in one element of an array without any: NumPy sets aside one element even then."""
@@ -69,7 +71,7 @@ def write_array(array: Any) -> tuple[str, list[int], memoryview]:
 def read_array(spelt: object, shape: object, raw: memoryview | bytes) -> Any:
     """The new array of that dtype and shape whose elements are `raw`, which must have just the bytes they need."""
     np, dtype = _loaded(spelt)
-    if type(shape) is not list or not all(type(n) is int and n >= 0 for n in shape):
+    if type(shape) is not list or len(shape) > DIMENSIONS or not all(type(n) is int and n >= 0 for n in shape):
         raise CodecError("an array whose shape is no list of sizes")
     if prod(shape) * dtype.itemsize != len(raw):
         raise CodecError(f"an array of shape {shown(repr(shape))} and dtype {dtype} that comes with {len(raw)} bytes")
@@ -92,6 +94,8 @@ def read_numpy_scalar(spelt: object, text: str) -> Any:
     if spelt in ("U", "S"):
         np, _ = _loaded("|b1")
         return np.str_(text) if spelt == "U" else np.bytes_(_bytes_of(text))
+    if type(spelt) is str and spelt[1:2] in ("U", "S"):
+        raise CodecError(f"a scalar of the dtype {shown(spelt)}, which is spelt without its size")
     return read_array(spelt, [], _bytes_of(text))[()]
 
 

@@ -1,8 +1,8 @@
 """Values that JSON says as they are, through the C reader and writer of the standard library without a hook.
 
-Rules: a value is plain if JSON gives it back the same, in type and value: None, bool, int of 64 bits, finite float, text,
-lists of plain values, dicts from text to plain values. Reading is strict where JSON readers are often not: no NaN or
-Infinity, no half surrogate pair by way of `\\u` escapes, nothing behind the value, no more than `DEPTH` levels.
+Rules: a value is plain if JSON gives it back the same, in type and value: None, bool, int of 64 bits, finite float,
+text, lists of plain values, dicts from text to plain values. Reading is strict where JSON readers are often not: no
+NaN or Infinity, no half surrogate pair by way of `\\u` escapes, nothing behind the value, no more than `DEPTH` levels.
 
 >>> is_plain({"a": [1, 2.5]}), is_plain({"a": (1, 2.5)}), is_plain({1: "a"})
 (True, False, False)
@@ -14,57 +14,97 @@ import json
 import json.encoder
 import re
 from collections.abc import Callable
+from json import scanner
 from types import NoneType
 from typing import Any, NoReturn
 
 from artdag_fed.codec_scalars import INT_LEAST, INT_MOST
 from artdag_fed.errors import CodecError
 
-__all__ = ["ATOMS", "BOXES", "DEPTH", "is_plain", "may_nest_over", "nests_over", "read_json", "read_plain", "to_json"]
+__all__ = [
+    "ATOMS",
+    "BOXES",
+    "DEPTH",
+    "fits",
+    "is_plain",
+    "may_nest_over",
+    "nests_over",
+    "plain_text",
+    "read_plain",
+    "read_unique",
+]
 
 DEPTH = 64
 """Containers within containers, on both sides: far above real results, far below what overflows a stack."""
 
 ATOMS = frozenset({NoneType, bool, float, str})
+"""The exact types that JSON has a word for, whatever the value; integers are looked at one by one."""
 BOXES = frozenset({list, dict})
+
+MANY = 16  # items from which one look at all their types is faster than a step in Python for each
+
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKET = bytes(set(range(256)) - set(b'[]{}"'))
-_half_pair = re.compile(r"\\\\u[dD][89a-fA-F]").search
+_half_pair = re.compile(r"\\u[dD][89a-fA-F]").search
+
+
+# --- writing --------------------------------------------------------------------------------
 
 
 def is_plain(value: Any, room: int = DEPTH) -> bool:
-    """Whether JSON says `value` as it is, but for numbers that are not finite and text that is no Unicode."""
+    """Whether JSON says `value` as it is, but for numbers that are not finite and half surrogate pairs.
+
+    Those two are left to `plain_text`, which comes by them anyway. At most `room` containers within each other.
+    """
     kind = type(value)
-    if kind is dict:
+    if kind is list:
+        items = value
+    elif kind is dict:
         for key in value:
             if type(key) is not str:
                 return False
         items = value.values()
-    elif kind is list:
-        items = value
-    elif kind is int:
-        return INT_LEAST <= value <= INT_MOST
     else:
-        return kind in ATOMS
+        return kind in ATOMS or (kind is int and fits(value))
     if not room:
         return False
+    if len(items) > MANY:
+        kinds = set(map(type, items))
+        if kinds <= ATOMS:
+            return True
+        if kinds == {int}:
+            return fits(min(items)) and fits(max(items))
     for item in items:
         kind = type(item)
+        if kind in ATOMS:
+            continue
         if kind is int:
             if not INT_LEAST <= item <= INT_MOST:
                 return False
-        elif kind not in ATOMS and not (kind in BOXES and is_plain(item, room - 1)):
+        elif kind not in BOXES or not is_plain(item, room - 1):
             return False
     return True
 
 
+def fits(number: int) -> bool:
+    """Whether it is an integer of 64 bits."""
+    return INT_LEAST <= number <= INT_MOST
+
+
 def _json_writer() -> Callable[[Any], str]:
-    """JSON text as the C encoder of the standard library writes it; made once, where `json.dumps` makes one per call."""
+    """JSON as the standard library's C encoder writes it; made once, where `json.dumps` makes one per call."""
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
     write = make(None, None, json.encoder.encode_basestring, None, ":", ",", False, False, False)
     return lambda value: "".join(write(value, 0))
+
+
+plain_text = _json_writer()
+"""The JSON of a plain value; `ValueError` where a number is not finite. Half surrogate pairs fail as it is encoded."""
+
+
+# --- reading --------------------------------------------------------------------------------
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -78,41 +118,53 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return read
 
 
-to_json = _json_writer()
-_scan = json.JSONDecoder(parse_constant=_refuse_constant).scan_once
-scan_unique = json.JSONDecoder(parse_constant=_refuse_constant, object_pairs_hook=_unique).scan_once
+def _scanner(**hooks: Any) -> Callable[[str, int], tuple[Any, int]]:
+    """What reads one JSON value at an index of a text, and says where it ended."""
+    return scanner.make_scanner(json.JSONDecoder(parse_constant=_refuse_constant, **hooks))  # type: ignore[arg-type]
+
+
+_scan = _scanner()
+_scan_unique = _scanner(object_pairs_hook=_unique)
 
 
 def read_plain(payload: bytes) -> Any:
-    text = payload[1:].decode()
-    value = read_json(_scan, text)
-    if may_nest_over(DEPTH, payload) and nests_over(DEPTH, value):
+    """The value of a payload that is one byte of kind and a JSON text."""
+    text = payload.decode()
+    value = _read(_scan, text, 1)
+    if len(payload) > 2 * DEPTH and may_nest_over(DEPTH, payload) and nests_over(DEPTH, value):
         raise CodecError(f"a payload with more than {DEPTH} containers within each other")
     return value
 
 
-def read_json(scan: Callable[[str, int], tuple[Any, int]], text: str) -> Any:
-    """The value that the whole of `text` is."""
+def read_unique(text: str) -> Any:
+    """The value that the whole of `text` is, without objects that have a key twice, and of any depth."""
+    return _read(_scan_unique, text, 0)
+
+
+def _read(scan: Callable[[str, int], tuple[Any, int]], text: str, start: int) -> Any:
     try:
-        value, end = scan(text, 0)
+        value, end = scan(text, start)
     except StopIteration as stop:
         raise CodecError(f"a payload whose JSON is broken at character {stop.value}") from None
     if end != len(text):
         raise CodecError(f"a payload with something behind its JSON, which ends at character {end}")
-    if "\\u" in text and _half_pair(text):
-        to_json(value).encode()  # half a surrogate pair is no text: UnicodeEncodeError
+    if "\\" in text and _half_pair(text):
+        plain_text(value).encode()  # half a surrogate pair is no text: UnicodeEncodeError
     return value
 
 
 def may_nest_over(most: int, text: bytes) -> bool:
     """False where JSON surely nests at most `most` deep. Told from its brackets, without a step in Python for each."""
-    if len(text) <= 2 * most or text.count(b"[") + text.count(b"{") <= most:
+    brackets = text.translate(_BRACKETS, _NO_BRACKET)
+    if brackets.count(b"[") <= most:
         return False
     if b"\\" in text:
         return True
     # Quotes stay in as long as there is a bracket between two of them, which is a bracket in a text: then look closer.
-    brackets = text.translate(_BRACKETS, _NO_BRACKET).replace(b'""', b"")
+    brackets = brackets.replace(b'""', b"")
     for _ in range(most):
+        if not brackets:
+            return False
         brackets = brackets.replace(b"[]", b"")
     return brackets != b""
 

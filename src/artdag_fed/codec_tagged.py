@@ -25,8 +25,8 @@ from artdag_fed.codec_arrays import (
     write_array,
     write_numpy_scalar,
 )
-from artdag_fed.codec_plain import ATOMS, BOXES, DEPTH, may_nest_over, nests_over, read_json, scan_unique, to_json
-from artdag_fed.codec_scalars import INT_LEAST, INT_MOST, SCALAR_TAGS, SCALARS, read_scalar, write_scalar
+from artdag_fed.codec_plain import ATOMS, BOXES, DEPTH, fits, may_nest_over, nests_over, plain_text, read_unique
+from artdag_fed.codec_scalars import SCALAR_TAGS, SCALARS, read_scalar, write_scalar
 from artdag_fed.errors import CodecError
 from artdag_fed.names import shown
 
@@ -37,12 +37,30 @@ _LENGTH = 8  # bytes that hold the length of the text
 
 @dataclass(frozen=True, slots=True)
 class TypeRule:
-    """How one type of yours is carried: `encode(obj)` gives a value that a codec carries, `decode(value)` the object."""
+    """How a type is carried: `encode(obj)` gives a value that the codec carries, `decode(value)` the object again.
+
+    Raises `TypeError` for arguments of the wrong kinds, `ValueError` for an empty tag or a class that needs no rule.
+    """
 
     tag: str
     cls: type
     encode: Callable[[Any], Any]
     decode: Callable[[Any], Any]
+
+    def __post_init__(self) -> None:
+        given: dict[str, tuple[object, bool]] = {
+            "a text": (self.tag, isinstance(self.tag, str)),
+            "a class": (self.cls, isinstance(self.cls, type)),
+            "a callable that encodes": (self.encode, callable(self.encode)),
+            "a callable that decodes": (self.decode, callable(self.decode)),
+        }
+        for expected, (value, fine) in given.items():
+            if not fine:
+                raise TypeError(f"a type is registered with {expected}, not with {type(value).__name__}")
+        if not self.tag or any("\ud800" <= c <= "\udfff" for c in self.tag):
+            raise ValueError(f"{shown(self.tag)} is no tag: expected text, not empty and without half surrogate pairs")
+        if self.cls in ATOMS or self.cls in _CONTAINERS or self.cls in SCALARS or self.cls in (bytes, bytearray):
+            raise ValueError(f"{self.cls.__name__} is carried as it is, and takes no rule {shown(self.tag)}")
 
 
 _SEQUENCES: Mapping[str, Callable[[list[Any]], Any]] = MappingProxyType(
@@ -65,7 +83,7 @@ class Writer:
 
     def payload(self, value: object) -> bytes:
         [node] = _tagged([self.node(value, DEPTH, None)], [value])
-        text = to_json(node).encode()
+        text = plain_text(node).encode()
         return b"".join((b"T", len(text).to_bytes(_LENGTH, "big"), text, *self.buffers))
 
     def node(self, value: Any, room: int, path: _Path) -> Any:
@@ -78,9 +96,7 @@ class Writer:
         try:
             return self.leaf(value, kind)
         except UnicodeEncodeError as error:
-            raise CodecError(
-                f"{_where(path)} has half a surrogate pair in its text, which no UTF-8 can carry"
-            ) from error
+            raise CodecError(f"{_where(path)} has half a surrogate pair in it, which UTF-8 cannot carry") from error
         except CodecError as error:
             raise CodecError(f"{_where(path)} {error}") from error
 
@@ -102,8 +118,8 @@ class Writer:
         if is_numpy_scalar(value):
             return ["numpy", *write_numpy_scalar(value)]
         raise CodecError(
-            f"is of type {kind.__module__}.{kind.__qualname__}, which has no bytes here: expected exactly one of the types "
-            "listed in artdag_fed.codec, no subclass of one, or a type registered by Codec.with_type"
+            f"is of type {kind.__module__}.{kind.__qualname__}, which cannot be carried: expected exactly one of "
+            "the types that artdag_fed.codec lists, no subclass of one, or a type registered by Codec.with_type"
         )
 
     def container(self, value: Any, room: int, path: _Path) -> Any:
@@ -119,10 +135,14 @@ class Writer:
         else:
             items = value
             steps = ((path, "{0}[{1}]", index) for index in range(len(value)))
-        nodes = items if _one_atom(items) else [self.node(item, room, step) for item, step in zip(items, steps)]
-        if kind is list or (kind is dict and set(map(type, value)) <= {str}):
-            if all(map(is_, nodes, items)):
-                return value
+        nodes = (
+            items
+            if _one_atom(items)
+            else [self.node(item, room, step) for item, step in zip(items, steps, strict=True)]
+        )
+        as_json = kind is list or (kind is dict and set(map(type, value)) <= {str})
+        if as_json and all(map(is_, nodes, items)):
+            return value
         return [kind.__name__, *_tagged(nodes, items)]
 
     def in_order(self, items: Iterable[Any], room: int, path: _Path) -> list[Any]:
@@ -131,7 +151,7 @@ class Writer:
         for item in items:
             self.buffers = []
             node = self.node(item, room, (path, "an item of {0}", None))
-            written.append((to_json(node), b"".join(self.buffers), node))
+            written.append((plain_text(node), b"".join(self.buffers), node))
         written.sort(key=lambda one: one[:2])
         self.buffers = [*before, *(buffer for _, buffer, _ in written)]
         return [node for _, _, node in written]
@@ -158,7 +178,7 @@ class Reader:
         self.at = 1
         text = bytes(self.take(int.from_bytes(self.take(_LENGTH), "big")))
         self.may_be_deep = may_nest_over(DEPTH, text)
-        value = self.read(read_json(scan_unique, text.decode()), DEPTH)
+        value = self.read(read_unique(text.decode()), DEPTH)
         if self.at != len(self.view):
             raise CodecError(f"a payload with {len(self.view) - self.at} bytes behind its last buffer")
         return value
@@ -166,14 +186,14 @@ class Reader:
     def take(self, size: object) -> memoryview:
         """The next `size` bytes."""
         if type(size) is not int or not 0 <= size <= len(self.view) - self.at:
-            raise CodecError(f"a payload that ends at byte {len(self.view)}, where {size!r:.40} bytes more are named")
+            raise CodecError(f"a payload of {len(self.view)} bytes that names bytes behind its end, or none")
         self.at += size
         return self.view[self.at - size : self.at]
 
     def read(self, node: Any, room: int) -> Any:
         """The value of a node, where `room` is for it and the containers in it."""
         if type(node) is not list:
-            if type(node) is dict or (type(node) is int and not INT_LEAST <= node <= INT_MOST):
+            if type(node) is dict or (type(node) is int and not fits(node)):
                 raise CodecError(f"a payload with a bare {type(node).__name__} where a tag was expected")
             return node
         tag = node[0] if node else None
@@ -204,9 +224,11 @@ class Reader:
         if tag == "type":
             [_, name, inner] = node
             return self.registered(name, self.read(inner, room))
-        items = [self.read(item, room) for item in node[1:]]
+        items = node[1:]
+        if not _one_atom(items):
+            items = [self.read(item, room) for item in items]
         if tag == "dict" and len(items) % 2 == 0:
-            made, size = dict(zip(items[::2], items[1::2])), len(items) // 2
+            made, size = dict(zip(items[::2], items[1::2], strict=True)), len(items) // 2
         elif tag in _SEQUENCES:
             made, size = _SEQUENCES[tag](items), len(items)
         else:
@@ -233,14 +255,11 @@ class Reader:
 def _one_atom(items: Sequence[Any]) -> bool:
     """Whether all `items` are surely plain since they are of one plain type; told without a step in Python for each."""
     kinds = set(map(type, items))
-    if len(kinds) != 1:
-        return not kinds
-    kind = kinds.pop()
-    if kind is float:
+    if kinds == {float}:
         return all(map(isfinite, items))
-    if kind is int:
-        return min(items) >= INT_LEAST and max(items) <= INT_MOST
-    return kind is str and all(map(str.isascii, items))
+    if kinds == {int}:
+        return fits(min(items)) and fits(max(items))
+    return not kinds or (kinds == {str} and all(map(str.isascii, items)))
 
 
 def _tagged(nodes: Iterable[Any], items: Iterable[Any]) -> list[Any]:
@@ -252,28 +271,10 @@ def _where(path: _Path) -> str:
     """Words for a path, such as `result['a'][3]`."""
     if path is None:
         return "result"
-    holder, said, key = path
-    brief = (
-        shown(key) if type(key) in ATOMS or (type(key) is int and INT_LEAST <= key <= INT_MOST) else type(key).__name__
-    )
-    return said.format(_where(holder), brief)
+    holder, step, key = path
+    plain = type(key) in ATOMS or (type(key) is int and fits(key))
+    return step.format(_where(holder), shown(key) if plain else type(key).__name__)
 
 
 def said(error: Exception) -> str:
     return f"{type(error).__name__}: {shown(str(error))}"
-
-
-def check_rule(rule: TypeRule) -> None:
-    if (
-        type(rule.tag) is not str
-        or not isinstance(rule.cls, type)
-        or not callable(rule.encode)
-        or not callable(rule.decode)
-    ):
-        raise TypeError("a type is registered by its tag (a str), its class, and two callables: encode and decode")
-    if not rule.tag or any("\ud800" <= c <= "\udfff" for c in rule.tag):
-        raise ValueError(
-            f"{shown(rule.tag)} is no tag: expected text that is not empty and has no half surrogate pairs"
-        )
-    if rule.cls in ATOMS | _CONTAINERS | {int, bytes, bytearray} or rule.cls in SCALARS:
-        raise ValueError(f"{rule.cls.__name__} is carried already, and cannot be registered as {shown(rule.tag)}")

@@ -134,6 +134,14 @@ class Record:
         """The bytes that a signature of this record is over; see `statement`."""
         return statement(self.cid, len(self.payload), self.digest, self.lineage, self.peer)
 
+    def signed(self, sign: Callable[[bytes], bytes]) -> Record:
+        """The same record with `sign(statement)` as its signature; `TypeError` where that is no bytes."""
+        signature = sign(self.statement)
+        if type(signature) is not bytes:
+            raise TypeError(f"sign must return bytes, not {type(signature).__name__}")
+        make, (cid, *some, _, codec) = self.__reduce__()
+        return make(cid, *some, signature, codec)
+
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Record is frozen: make another one instead of changing its {name}")
 

@@ -1,0 +1,345 @@
+"""A durable cache in one folder: an SQLite index with the small results in it, and the large ones as files beside.
+
+Rules: a result is durable when `commit` returns, and never readable without its origin; bytes are checked against their
+digest whenever they are read; no byte from the folder is ever executed or unpickled. Several threads and processes may
+use one folder at once: a thread waits for another, a process up to a minute for another (then `StoreError`). Needs a file
+system with links and locks, on POSIX.
+
+>>> import tempfile
+>>> folder = tempfile.mkdtemp()
+>>> DiskCache(folder)["c1"] = {"frames": 24}
+>>> DiskCache(folder)["c1"]
+{'frames': 24}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import json
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from typing import Any
+
+from artdag_fed.cache import Changes, Entry, Held, Origin, Outcome, Stored
+from artdag_fed.caches.disk_blobs import Blobs
+from artdag_fed.caches.disk_commit import BATCH, Verdicts, batches, drop, insert, origin_of, repeats, settle, withdraw
+from artdag_fed.caches.disk_index import open_index, store_error
+from artdag_fed.caches.disk_staging import Laid
+from artdag_fed.caches.disk_views import LiveView
+from artdag_fed.codec import DEFAULT, Codec
+from artdag_fed.dag import recipe_prefix
+from artdag_fed.errors import CodecError, StoreError
+from artdag_fed.events import Event
+from artdag_fed.names import Cid, PeerId, check_cid, shown
+
+__all__ = ["DiskCache"]
+
+log = logging.getLogger("artdag_fed")
+
+_LIVE = " CROSS JOIN origin AS o ON o.id = r.origin WHERE o.live"
+_ASKED = "FROM json_each(?) AS j CROSS JOIN result AS r ON r.cid = j.value" + _LIVE
+
+
+class DiskCache(MutableMapping[Cid, Any]):
+    """An `OriginCache` in the folder `path`, made where it is missing (its parent must exist) or empty.
+
+    `codec`: what results are written and read with; one of your own goes here. Raises `StoreError` where the folder is
+    not ours, damaged, newer than this library, or cannot be read.
+    """
+
+    encodes = True
+
+    def __init__(self, path: str | os.PathLike[str], codec: Codec | None = None) -> None:
+        self.path = os.path.realpath(path)
+        self._codec = DEFAULT if codec is None else codec
+        self.blobs = Blobs(self.path)
+        self._open()
+
+    def _open(self) -> None:
+        self._lock = threading.RLock()
+        self._db: sqlite3.Connection | None = open_index(self.path)
+        self._pid = os.getpid()
+        self._origins: dict[int, Origin] = {}  # by id; ids are never used again, so this never gets old
+        self._names = itertools.count(1)
+
+    # --- the connection ---------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[sqlite3.Connection]:
+        """The connection, alone with it. Each statement sees one state of the index; nothing is held in between."""
+        if self._pid != os.getpid():
+            # SQLite forbids a child to use, or even to close, what was open when it was forked: hence the reference.
+            self._parents = self._db
+            self._open()
+        with self._lock:
+            if self._db is None:
+                raise StoreError(f"{self.path} was closed: open it again")
+            try:
+                yield self._db
+            except sqlite3.Error as error:
+                raise store_error(self.path, error) from error
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The connection with a write transaction: committed and on the disk at the end, or not there at all."""
+        with self.alone() as db:
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+
+    def close(self) -> None:
+        with self._lock:
+            if self._db is not None and self._pid == os.getpid():
+                self._db.close()
+            self._db = None
+
+    # --- looking ----------------------------------------------------------------------------
+
+    @property
+    def codec(self) -> Codec:
+        return self._codec
+
+    @property
+    def provenance(self) -> Mapping[Cid, PeerId]:
+        where = "o.peer IS NOT NULL"
+        return LiveView(self, lambda origin: origin.peer, lambda: self._cids(where), lambda: self._count(where))
+
+    @property
+    def lineage(self) -> Mapping[Cid, frozenset[PeerId]]:
+        where = "o.lineage <> '[]'"
+        return LiveView(self, lambda origin: origin.lineage or None, lambda: self._cids(where), lambda: self._count(where))
+
+    def origins(self) -> dict[Origin, int]:
+        with self.alone() as db:
+            rows = db.execute("SELECT peer, lineage, results FROM origin WHERE live AND results > 0").fetchall()
+        return {origin_of(peer, lineage): results for peer, lineage, results in rows}
+
+    def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]:
+        found = {}
+        for batch in batches(cids):
+            with self.alone() as db:
+                rows = db.execute(f"SELECT r.cid, r.origin, r.digest {_ASKED}", (json.dumps(batch),)).fetchall()
+            for cid, token, digest in rows:
+                found[cid] = Held(self._origin(token), token, digest)
+        return found
+
+    def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, Any]:
+        results = {}
+        for batch in batches(cids):
+            with self.alone() as db:
+                rows = db.execute(
+                    f"SELECT r.cid, r.origin, r.digest, r.size, r.payload {_ASKED}", (json.dumps(batch),)
+                ).fetchall()
+            for cid, token, digest, size, payload in rows:
+                payload = self._checked(cid, digest, size, payload, observe)
+                if payload is None:
+                    continue
+                try:
+                    results[cid] = self._codec.decode(payload)
+                except CodecError as error:
+                    if self._origin(token).local:  # our own: the codec that wrote it is missing, and nothing is wrong
+                        raise
+                    _damaged(observe, cid, f"what the peer sent is no value: {error}")
+        return results
+
+    def stored(self, cid: Cid) -> Stored | None:
+        with self.alone() as db:
+            row = db.execute(
+                f"SELECT r.origin, r.digest, r.size, r.recipe, r.payload {_ASKED}", (json.dumps([cid]),)
+            ).fetchone()
+        if row is None:
+            return None
+        token, digest, size, recipe, payload = row
+        payload = self._checked(cid, digest, size, payload, None)
+        return None if payload is None else Stored(self._origin(token), digest, payload, None, recipe)
+
+    def recipes(self, op: str | None = None) -> Iterator[tuple[Cid, bytes]]:
+        prefix = b"" if op is None else recipe_prefix(op)
+        columns = "r.id, r.cid, r.recipe"
+        for _, cid, recipe in self._walk(columns, "r.recipe <> x'' AND substr(r.recipe, 1, ?) = ?", len(prefix), prefix):
+            yield cid, recipe
+
+    def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """The live rows in the order in which they were stored, a batch at a time: no cursor is held in between."""
+        last = 0
+        while True:
+            with self.alone() as db:
+                rows = db.execute(
+                    f"SELECT {columns} FROM result AS r{_LIVE} AND {where} AND r.id > ? ORDER BY r.id LIMIT {BATCH}",
+                    (*values, last),
+                ).fetchall()
+            yield from rows
+            if len(rows) < BATCH:
+                return
+            last = rows[-1][0]
+
+    def _cids(self, where: str) -> Iterator[Cid]:
+        return (cid for _, cid in self._walk("r.id, r.cid", where))
+
+    def _count(self, where: str) -> int:
+        with self.alone() as db:
+            (count,) = db.execute(f"SELECT coalesce(sum(results), 0) FROM origin AS o WHERE live AND {where}").fetchone()
+        return int(count)
+
+    def _origin(self, token: int) -> Origin:
+        origin = self._origins.get(token)
+        if origin is None:
+            with self.alone() as db:
+                origin = origin_of(*db.execute("SELECT peer, lineage FROM origin WHERE id = ?", (token,)).fetchone())
+            self._origins[token] = origin
+        return origin
+
+    def _checked(
+        self, cid: Cid, digest: str, size: int, payload: bytes | None, observe: Callable[[Event], None] | None
+    ) -> bytes | None:
+        """The payload if it is what its digest names, else None and word of it."""
+        if payload is None:
+            try:
+                payload = self.blobs.read(digest, size)
+            except FileNotFoundError:
+                if cid in self:  # else it was dropped between the row and the file
+                    _damaged(observe, cid, "its file is gone")
+                return None
+            except OSError as error:
+                raise StoreError(f"{self.path}: the file of {shown(cid)} cannot be read: {error}") from error
+        if hashlib.sha256(payload).hexdigest() != digest:
+            _damaged(observe, cid, "its bytes are not those that its digest names")
+            return None
+        return payload
+
+    # --- changing ---------------------------------------------------------------------------
+
+    def stage(self, entries: Iterable[Entry]) -> Laid:
+        laid = Laid(self, f"staged_{next(self._names)}")
+        try:
+            laid.extend(entries)
+        except BaseException:
+            laid.close()
+            raise
+        return laid
+
+    def commit(self, changes: Changes) -> Outcome:
+        laid = changes.put if isinstance(changes.put, Laid) else None
+        try:
+            with self._writing() as db:
+                withdrawn = 0 if changes.withdraw is None else withdraw(db, changes.withdraw)
+                dropped = 0
+                for batch in batches(sorted(changes.drop)):
+                    rows = db.execute(f"SELECT r.id {_ASKED}", (json.dumps(batch),)).fetchall()
+                    dropped += drop(db, [id for (id,) in rows])
+                if laid is None:
+                    return Outcome(withdrawn=withdrawn, dropped=dropped)
+                table = laid.fill(db)
+                stale = settle(db, table, laid.bases)
+                verdicts = Verdicts(db, table, laid.origins)
+                drop(db, verdicts.doomed)
+                stored, first_new, inserted = insert(db, table, laid.origins)
+                unchanged, clashes = verdicts.unchanged, verdicts.clashes
+                if inserted + verdicts.kept + len(stale) < laid.count:
+                    more_unchanged, more_clashes = repeats(db, table, laid.origins, first_new)
+                    unchanged, clashes = unchanged + more_unchanged, clashes + more_clashes
+                if laid.area is not None:
+                    rows = db.execute("SELECT DISTINCT digest FROM result WHERE payload IS NULL AND id >= ?", (first_new,))
+                    self.blobs.publish(laid.area, [digest for (digest,) in rows])
+            return Outcome(stored, unchanged, tuple(clashes), stale, withdrawn, dropped)
+        except OSError as error:
+            if isinstance(error, StoreError):
+                raise
+            raise store_error(self.path, error) from error
+        finally:
+            if laid is not None:
+                laid.close()
+
+    def purge(self) -> bool:
+        """Remove at most `BATCH` rows of withdrawn origins and files that no row names; True where some may be left."""
+        dead = (
+            "FROM origin AS o CROSS JOIN result AS r ON r.origin = o.id WHERE NOT o.live AND o.results > 0"
+            f" LIMIT {BATCH}"
+        )
+        with self.alone() as db:
+            if db.execute(f"SELECT r.id {dead}").fetchone() is not None:
+                with self._writing():
+                    drop(db, [id for (id,) in db.execute(f"SELECT r.id {dead}").fetchall()])
+            if db.execute("SELECT 1 FROM garbage").fetchone() is not None:
+                # In a transaction of its own: a file may go only when the loss of its last row is on the disk, and
+                # only while nobody can commit another row that names it.
+                with self._writing():
+                    digests = [digest for (digest,) in db.execute(f"SELECT digest FROM garbage LIMIT {BATCH}")]
+                    self._remove_unnamed(db, digests)
+                    db.executemany("DELETE FROM garbage WHERE digest = ?", [(digest,) for digest in digests])
+            left = f"SELECT 1 FROM garbage UNION ALL SELECT 1 FROM (SELECT 1 {dead}) LIMIT 1"
+            return db.execute(left).fetchone() is not None
+
+    def sweep(self) -> None:
+        """Remove the files that a crash left without a row: all names are looked at, which takes a while in large ones."""
+        with self._writing() as db:
+            abandoned = self.blobs.abandoned()
+            self._remove_unnamed(db, self.blobs.names())
+            for path in abandoned:  # last: as long as one is there, the next process sweeps again
+                self.blobs.remove_area(path)
+
+    def _remove_unnamed(self, db: sqlite3.Connection, digests: list[str]) -> None:
+        for batch in batches(digests):
+            named = db.execute(
+                "SELECT digest FROM result WHERE payload IS NULL AND digest IN (SELECT value FROM json_each(?))",
+                (json.dumps(batch),),
+            ).fetchall()
+            unnamed = set(batch) - {digest for (digest,) in named}
+            if unnamed:
+                try:
+                    self.blobs.remove(unnamed)
+                except OSError as error:
+                    raise store_error(self.path, error) from error
+
+    # --- a mapping --------------------------------------------------------------------------
+
+    def __getitem__(self, cid: Cid) -> Any:
+        stored = self.stored(cid) if isinstance(cid, str) else None
+        if stored is None or stored.payload is None:
+            raise KeyError(cid)
+        return self._codec.decode(stored.payload)
+
+    def __setitem__(self, cid: Cid, result: Any) -> None:
+        payload = self._codec.encode(result)
+        digest = hashlib.sha256(payload).hexdigest()
+        entry = Entry(check_cid(cid), Origin(None), digest, payload, None, False, replace=True)
+        self.commit(Changes(put=self.stage([entry])))
+
+    def __delitem__(self, cid: Cid) -> None:
+        if not self.commit(Changes(drop=frozenset([cid]))).dropped:
+            raise KeyError(cid)
+
+    def __contains__(self, cid: object) -> bool:
+        return isinstance(cid, str) and bool(self.held([cid]))
+
+    def __iter__(self) -> Iterator[Cid]:
+        return self._cids("1")
+
+    def __len__(self) -> int:
+        return self._count("1")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DiskCache) and self.path == other.path
+
+    def __hash__(self) -> int:
+        return hash(self.path)
+
+    def __repr__(self) -> str:
+        return f"<DiskCache {self.path}>"
+
+
+def _damaged(observe: Callable[[Event], None] | None, cid: Cid, why: str) -> None:
+    if observe is not None:
+        observe(Event("damaged", cid=cid, reason=why))
+    else:
+        log.warning("the held result of %s is not used: %s", shown(cid), why)

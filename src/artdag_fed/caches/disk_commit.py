@@ -1,0 +1,177 @@
+"""The held/arriving table of a durable cache, as the SQL of one write transaction.
+
+Rules: every function here runs inside a transaction that the caller has begun and ends, and touches nothing but the
+index; what is staged is in a temporary table of the connection. Counts per origin are kept in the same transaction as
+the rows that they count.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from artdag_fed.cache import Clash, Origin
+from artdag_fed.names import Cid
+
+__all__ = ["BATCH", "Verdicts", "batches", "drop", "insert", "origin_of", "repeats", "settle", "withdraw"]
+
+T = TypeVar("T")
+
+BATCH = 1000  # rows that are looked up, dropped or purged at a time: a few milliseconds under the lock
+
+STAGED = (
+    "CREATE TEMP TABLE {} (cid TEXT, origin INTEGER, size INTEGER, digest TEXT, inputs_digest TEXT, recipe BLOB,"
+    " payload BLOB, replaces INTEGER, basis INTEGER)"
+)
+
+
+def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+    """The items in lists of at most `size`."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def origin_of(peer: str | None, lineage: str) -> Origin:
+    """An origin from its row."""
+    return Origin(peer, frozenset(json.loads(lineage)))
+
+
+def _row_of(origin: Origin) -> tuple[str | None, str]:
+    return origin.peer, json.dumps(sorted(origin.lineage), ensure_ascii=False)
+
+
+def withdraw(db: sqlite3.Connection, which: Callable[[Origin], bool]) -> int:
+    """Mark the live origins for which `which` answers True; the number of results that went with them."""
+    rows = db.execute("SELECT id, peer, lineage, results FROM origin WHERE live").fetchall()
+    gone = [(id, results) for id, peer, lineage, results in rows if which(origin_of(peer, lineage))]
+    db.executemany("UPDATE origin SET live = 0 WHERE id = ?", [(id,) for id, _ in gone])
+    return sum(results for _, results in gone)
+
+
+def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
+    """Delete these rows of `result`; the number of those that were there. Their files become garbage."""
+    dropped = 0
+    for batch in batches(ids):
+        these = json.dumps(batch)
+        counts = db.execute(
+            "SELECT origin, count(*), sum(size) FROM result WHERE id IN (SELECT value FROM json_each(?)) GROUP BY origin",
+            (these,),
+        ).fetchall()
+        db.executemany(
+            "UPDATE origin SET results = results - ?2, bytes = bytes - ?3 WHERE id = ?1",
+            counts,
+        )
+        db.execute(
+            "INSERT OR IGNORE INTO garbage SELECT digest FROM result"
+            " WHERE payload IS NULL AND id IN (SELECT value FROM json_each(?))",
+            (these,),
+        )
+        db.execute("DELETE FROM result WHERE id IN (SELECT value FROM json_each(?))", (these,))
+        dropped += sum(count for _, count, _ in counts)
+    return dropped
+
+
+class Verdicts:
+    """What the table says of what is staged in `table`, before anything is inserted.
+
+    `unchanged`, `clashes`: as in `Outcome`; `kept`: how many staged rows stay out, for what is held stays; `doomed`: ids
+    of rows that make room.
+    """
+
+    def __init__(self, db: sqlite3.Connection, table: str, origins: Sequence[Origin]) -> None:
+        self.unchanged = 0
+        self.clashes: list[Clash] = []
+        self.kept = 0
+        self.doomed: set[int] = set()
+        rows = db.execute(
+            f"SELECT s.cid, s.origin, s.digest, s.replaces, r.id, r.digest, o.live, o.peer, o.lineage FROM temp.{table} s"
+            " CROSS JOIN result r ON r.cid = s.cid CROSS JOIN origin o ON o.id = r.origin ORDER BY s.cid, s.rowid"
+        )
+        for cid, number, digest, replaces, id, held_digest, live, peer, lineage in rows:
+            if not live:  # as good as not there
+                self.doomed.add(id)
+                continue
+            offered = origins[number]
+            replaced = offered.local and (bool(replaces) or peer is not None)
+            if digest != held_digest:
+                self.clashes.append(Clash(cid, origin_of(peer, lineage), held_digest, offered, digest, replaced))
+            elif not replaced:
+                self.unchanged += 1
+            if replaced:
+                self.doomed.add(id)
+            else:
+                self.kept += 1
+
+
+def insert(db: sqlite3.Connection, table: str, origins: Sequence[Origin]) -> tuple[dict[Origin, int], int, int]:
+    """Insert what is staged and not held, in the order of the cids.
+
+    The number stored by origin, the first id that may be new, and the number of rows inserted.
+    """
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS origin_of_staged (number INTEGER PRIMARY KEY, id INTEGER)")
+    db.execute("DELETE FROM temp.origin_of_staged")
+    by_id: dict[int, Origin] = {}
+    for number, origin in enumerate(origins):
+        row = _row_of(origin)
+        found = db.execute("SELECT id FROM origin WHERE live AND peer IS ? AND lineage = ?", row).fetchone()
+        if found is None:
+            found = (
+                db.execute("INSERT INTO origin (peer, lineage, live, results, bytes) VALUES (?, ?, 1, 0, 0)", row).lastrowid,
+            )
+        by_id[found[0]] = origin
+        db.execute("INSERT INTO temp.origin_of_staged VALUES (?, ?)", (number, found[0]))
+    (last,) = db.execute("SELECT coalesce(max(id), 0) FROM result").fetchone()
+    inserted = db.execute(
+        # In the order of the cids, so that the index of cids is written from left to right; of two rows for one cid the
+        # first stays.
+        "INSERT OR IGNORE INTO result (cid, origin, size, digest, inputs_digest, recipe, payload)"
+        f" SELECT s.cid, m.id, s.size, s.digest, s.inputs_digest, s.recipe, s.payload FROM temp.{table} s"
+        " CROSS JOIN temp.origin_of_staged m ON m.number = s.origin ORDER BY s.cid, s.rowid"
+    ).rowcount
+    counts = db.execute(
+        "SELECT origin, count(*), sum(size) FROM result WHERE id > ? GROUP BY origin", (last,)
+    ).fetchall()
+    db.executemany("UPDATE origin SET results = results + ?2, bytes = bytes + ?3 WHERE id = ?1", counts)
+    return {by_id[id]: count for id, count, _ in counts}, last + 1, inserted
+
+
+def repeats(
+    db: sqlite3.Connection, table: str, origins: Sequence[Origin], first_new: int
+) -> tuple[int, list[Clash]]:
+    """Of several staged rows for one cid, the later ones judged against the first: unchanged, and clashes."""
+    unchanged, clashes = 0, []
+    rows = db.execute(
+        f"SELECT s.cid, s.origin, s.digest, r.digest, o.peer, o.lineage FROM temp.{table} s"
+        f" JOIN (SELECT cid, min(rowid) AS first FROM temp.{table} GROUP BY cid HAVING count(*) > 1) d"
+        " ON d.cid = s.cid AND s.rowid > d.first"
+        " JOIN result r ON r.cid = s.cid JOIN origin o ON o.id = r.origin WHERE r.id >= ?",
+        (first_new,),
+    )
+    for cid, number, digest, held_digest, peer, lineage in rows:
+        if digest == held_digest:
+            unchanged += 1
+        else:
+            clashes.append(Clash(cid, origin_of(peer, lineage), held_digest, origins[number], digest, replaced=False))
+    return unchanged, clashes
+
+
+def settle(db: sqlite3.Connection, table: str, bases: Sequence[frozenset[int]]) -> frozenset[Cid]:
+    """Take out what was computed from something that was withdrawn meanwhile; the cids."""
+    tokens = frozenset().union(*bases)
+    if not tokens:
+        return frozenset()
+    rows = db.execute(
+        "SELECT id FROM origin WHERE live AND id IN (SELECT value FROM json_each(?))", (json.dumps(sorted(tokens)),)
+    )
+    withdrawn = tokens - {id for (id,) in rows}
+    numbers = json.dumps([number for number, basis in enumerate(bases) if basis & withdrawn])
+    where = "basis IN (SELECT value FROM json_each(?))"
+    stale = frozenset(cid for (cid,) in db.execute(f"SELECT cid FROM temp.{table} WHERE {where}", (numbers,)))
+    if stale:
+        db.execute(f"DELETE FROM temp.{table} WHERE {where}", (numbers,))
+    return stale

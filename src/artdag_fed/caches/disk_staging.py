@@ -1,0 +1,143 @@
+"""What is laid ready for a durable cache: small rows in memory, then in a temporary table; large payloads as files.
+
+Rules: bounded memory, whatever the number of entries; no lock of the index is held; nobody but the owner sees any of it,
+and closing leaves nothing behind. After a crash the temporary table is gone with its connection, and the files' area is
+found to be abandoned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from artdag_fed.cache import Entry, Origin
+from artdag_fed.caches.disk_blobs import Area, Blobs
+from artdag_fed.caches.disk_commit import STAGED
+from artdag_fed.caches.disk_index import store_error
+from artdag_fed.errors import StoreError
+
+__all__ = ["INLINE_BYTES", "SPILL_BYTES", "Laid"]
+
+INLINE_BYTES = 32 << 10
+"""Results up to this size lie in their row. SQLite writes larger values several times slower than files are written, and
+a file costs a sync of its own, as much as some hundred rows (tests/bench measures both)."""
+
+SPILL_BYTES = 4 << 20
+"""So much of what is staged is kept in memory; the rest goes into a temporary table."""
+
+
+class Connected(Protocol):
+    """What staging wants of the cache that it is for."""
+
+    path: str
+    blobs: Blobs
+
+    def alone(self) -> contextlib.AbstractContextManager[sqlite3.Connection]: ...
+    def sweep(self) -> None: ...
+
+
+class Laid:
+    """Entries laid ready: small rows in memory, then in a temporary table; large payloads as files in an area."""
+
+    def __init__(self, cache: Connected, name: str) -> None:
+        self._cache = cache
+        self._name = name
+        self._rows: list[tuple[Any, ...]] = []
+        self._bytes = 0
+        self._spilled = False
+        self._numbers: dict[Origin, int] = {}
+        self._basis_numbers: dict[frozenset[int], int] = {}
+        self.area: Area | None = None
+        self.count = 0
+
+    @property
+    def origins(self) -> list[Origin]:
+        """The origins of the entries; a row names one by its place here."""
+        return list(self._numbers)
+
+    @property
+    def bases(self) -> list[frozenset[int]]:
+        """The sets of tokens that entries were computed from; a row names one by its place here."""
+        return list(self._basis_numbers)
+
+    def extend(self, entries: Iterable[Entry]) -> None:
+        """Take all of them; the files are on the disk when it returns."""
+        origin, number, basis, basis_number = None, 0, None, 0
+        rows, weight = self._rows, 0
+        for cid, entry_origin, digest, payload, _, _, recipe, inputs_digest, replace, entry_basis in entries:
+            assert payload is not None  # an entry for a cache that encodes
+            # Origins are few and come in runs: to hash one for each record costs as much as all the rest here.
+            if entry_origin is not origin:
+                origin = entry_origin
+                number = self._numbers.setdefault(origin, len(self._numbers))
+            if entry_basis is not basis:
+                basis = entry_basis
+                basis_number = self._basis_numbers.setdefault(basis, len(self._basis_numbers))
+            size = len(payload)
+            if size > INLINE_BYTES:
+                self._write(digest, payload)
+                payload = None
+            else:
+                weight += size
+            rows.append((cid, number, size, digest, inputs_digest, recipe, payload, replace, basis_number))
+            weight += len(recipe) + 400  # what a row weighs by itself
+            if weight > SPILL_BYTES:
+                with self._cache.alone() as db:
+                    self._insert(db, spill=True)
+                weight = 0
+        if self.area is not None:
+            try:
+                self.area.settle()
+            except OSError as error:
+                raise store_error(self._cache.path, error) from error
+        self.count += len(rows)
+
+    def fill(self, db: sqlite3.Connection) -> str:
+        """Put all rows into a temporary table, inside the caller's transaction; its name."""
+        self._insert(db, spill=False)
+        return self.table
+
+    @property
+    def table(self) -> str:
+        # What fits into memory shares one table that stays, so that its statements are compiled once.
+        return self._name if self._spilled else "staged"
+
+    def close(self) -> None:
+        """Throw away what was laid ready; nothing when called again."""
+        self._rows = []
+        if self._spilled:
+            self._spilled = False
+            with contextlib.suppress(StoreError), self._cache.alone() as db:
+                db.execute(f"DROP TABLE temp.{self._name}")
+        if self.area is not None:
+            area, self.area = self.area, None
+            area.close()
+
+    def _insert(self, db: sqlite3.Connection, *, spill: bool) -> None:
+        if spill:
+            db.execute("BEGIN")  # of the temporary database alone: the index is not touched, so not locked
+            if not self._spilled:
+                db.execute(STAGED.format(self._name))
+                self._spilled = True
+            self.count += len(self._rows)
+        elif not self._spilled:
+            db.execute(STAGED.format("IF NOT EXISTS staged"))
+            db.execute("DELETE FROM temp.staged")
+        db.executemany(f"INSERT INTO temp.{self.table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
+        if spill:
+            db.execute("COMMIT")
+        self._rows.clear()
+
+    def _write(self, digest: str, payload: bytes) -> None:
+        try:
+            if self.area is None:
+                if self._cache.blobs.abandoned():
+                    self._cache.sweep()
+                self.area = Area(self._cache.blobs)
+            self.area.write(digest, payload)
+        except StoreError:
+            raise
+        except OSError as error:
+            raise store_error(self._cache.path, error) from error

@@ -1,0 +1,462 @@
+"""Planning and running a DAG against a cache, from the targets down.
+
+Rules: a target that is held needs none of its inputs; what is not needed is neither looked up for long, nor read, nor
+computed. Results are committed in groups as they are made, bounded in number, bytes and time, so that a crash loses
+little, and a slow node nothing that was finished before it. A failure is never cached. What was computed from something
+that was withdrawn meanwhile is not kept but computed again. Nothing recurses.
+
+This module decides what to compute and asks a cache to keep it; it knows neither peers' bundles nor how a cache stores.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, islice
+from typing import Any, NamedTuple
+
+from artdag_fed.cache import Changes, Entry, Held, Origin, OriginCache, Outcome
+from artdag_fed.callables import Observe, Runner
+from artdag_fed.dag import Node
+from artdag_fed.errors import CodecError, RunError
+from artdag_fed.events import Event
+from artdag_fed.names import Cid, PeerId, shown
+
+__all__ = ["Execution", "Group", "Plan", "execute", "survey"]
+
+LOOK_AHEAD = 1000  # cids in one question to the cache, at most; the first question is about one, then about more and more
+
+GROUP_RESULTS = 4096  # what a commit costs by itself is a thousandth of that many results
+GROUP_BYTES = 16 << 20  # results waiting for their commit in memory
+GROUP_SECONDS = 0.25  # finished work that a crash may lose; a commit takes a few milliseconds of it
+
+_NOBODY: frozenset[PeerId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do now: cids, each once, from the targets down.
+
+    `reused`: held, and used as they are; `wanted`: missing here and offered elsewhere, the topmost of each path;
+    `computed`: missing.
+    """
+
+    reused: tuple[Cid, ...] = ()
+    wanted: tuple[Cid, ...] = ()
+    computed: tuple[Cid, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Plan: {len(self.reused)} reused, {len(self.wanted)} wanted, {len(self.computed)} computed>"
+
+
+class Survey(NamedTuple):
+    """A plan with what was learnt on the way: the nodes to compute, and everything that was looked up."""
+
+    plan: Plan
+    nodes: tuple[Node, ...]
+    known: dict[Cid, Held | None]
+
+
+def survey(
+    cache: OriginCache,
+    targets: Sequence[Node],
+    *,
+    accepts: Callable[[Origin], bool] | None = None,
+    refresh: bool = False,
+    offered: Collection[Cid] = (),
+) -> Survey:
+    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed."""
+    reused, wanted, nodes = [], [], []
+    known: dict[Cid, Held | None] = {}
+    ahead = 1
+    queue = deque(targets)
+    seen: set[Cid] = set()
+    while queue:
+        node = queue.popleft()
+        cid = node.cid
+        if cid in seen:
+            continue
+        seen.add(cid)
+        if not refresh:
+            if cid not in known:
+                asked = _unknown(node, queue, known, ahead)
+                held = cache.held(asked)
+                known.update((other, held.get(other)) for other in asked)
+                ahead = min(4 * ahead, LOOK_AHEAD)
+            found = known[cid]
+            if found is not None and (accepts is None or accepts(found.origin)):
+                reused.append(cid)
+                continue
+            if cid in offered:
+                wanted.append(cid)
+                continue
+        nodes.append(node)
+        queue.extend(node.inputs)
+    return Survey(Plan(tuple(reused), tuple(wanted), tuple(n.cid for n in nodes)), tuple(nodes), known)
+
+
+def _unknown(node: Node, queue: Iterable[Node], known: Mapping[Cid, object], most: int) -> list[Cid]:
+    """The cids of `node` and of others that will be asked for soon if it is missing: a question costs more than a cid."""
+    found = {node.cid: None}
+    coming = deque(chain([node], islice(queue, most)))
+    walked = 0
+    while coming and len(found) < most and walked < 4 * most:
+        next_node = coming.popleft()
+        walked += 1
+        if next_node.cid not in known:
+            found[next_node.cid] = None
+        coming.extend(next_node.inputs)
+    return list(found)
+
+
+class _Fact(NamedTuple):
+    """What is known of a node that is done, for those that are computed from it."""
+
+    digest: str
+    rests: frozenset[PeerId]
+    basis: frozenset[int]
+
+
+@dataclass(slots=True)
+class Execution:
+    """What was done: results of targets by cid, cids in the order in which they were done, errors by cid."""
+
+    results: dict[Cid, Any] = field(default_factory=dict)
+    computed: list[Cid] = field(default_factory=list)
+    reused: list[Cid] = field(default_factory=list)
+    failed: dict[Cid, RunError] = field(default_factory=dict)
+    skipped: list[Cid] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+
+
+def execute(
+    cache: OriginCache,
+    targets: Sequence[Node],
+    runner: Runner,
+    *,
+    accepts: Callable[[Origin], bool] | None = None,
+    refresh: bool = False,
+    keep_going: bool = False,
+    observe: Observe | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Execution:
+    """Compute what is missing and return what was done. `clock` gives seconds, for durations only.
+
+    Raises `RunError` for the first node that fails, unless `keep_going`; what is finished is committed in any case.
+    """
+    work = _Work(cache, targets, runner, accepts, refresh, keep_going, observe, clock)
+    with work.group:
+        work.reuse_targets()
+        while True:
+            work.evaluate()
+            work.group.flush()
+            if not work.forget_stale():
+                break
+    return work.done
+
+
+class _Work:
+    """One run: the values in hand, and what is known of each node."""
+
+    def __init__(
+        self,
+        cache: OriginCache,
+        targets: Sequence[Node],
+        runner: Runner,
+        accepts: Callable[[Origin], bool] | None,
+        refresh: bool,
+        keep_going: bool,
+        observe: Observe | None,
+        clock: Callable[[], float],
+    ) -> None:
+        found = survey(cache, targets, accepts=accepts, refresh=refresh)
+        self.cache = cache
+        self.targets = targets
+        self.runner = runner
+        self.accepts = accepts
+        self.refresh = refresh
+        self.keep_going = keep_going
+        self.observe = observe
+        self.clock = clock
+        self.known = found.known
+        self.done = Execution()
+        self.group = Group(cache, clock, self.done.outcomes, observe)
+        self.values: dict[Cid, Any] = {}
+        self.facts: dict[Cid, _Fact] = {}
+        self.targeted = {node.cid for node in targets}
+        self.planned = {node.cid for node in found.nodes}
+        self.uses = Counter(i.cid for node in found.nodes for i in node.inputs)
+        self.refused: set[Cid] = set()  # held, but not to be used: damaged, or not accepted
+        self.rests_of_token: dict[int, tuple[frozenset[PeerId], frozenset[int]]] = {}
+
+    # --- the order of things ----------------------------------------------------------------
+
+    def reuse_targets(self) -> None:
+        """Read all targets that are held, together."""
+        self.reuse([node.cid for node in self.targets if self.usable(node.cid) is not None])
+
+    def evaluate(self) -> None:
+        """Have a value for every target, or a failure: depth first, so that few values are in hand at a time."""
+        stack = list(reversed(self.targets))
+        values, done = self.values, self.done
+        while stack:
+            node = stack[-1]
+            cid = node.cid
+            if cid in values or cid in done.failed or self.have(cid):
+                stack.pop()
+                continue
+            missing = [i for i in node.inputs if i.cid not in values]
+            if missing:
+                if cid not in self.planned:  # found missing only now
+                    self.planned.add(cid)
+                    self.uses.update(i.cid for i in node.inputs)
+                broken = [i for i in missing if i.cid in done.failed]
+                if not broken:
+                    stack.extend(reversed(missing))
+                    continue
+                self.skip(node, broken[0])
+            else:
+                self.compute(node)
+            stack.pop()
+        done.results = {cid: values[cid] for cid in self.targeted if cid in values}
+
+    def have(self, cid: Cid) -> bool:
+        """Whether the value of a node could be had from the cache."""
+        if cid in self.facts:  # done in this run, and let go of since
+            self.group.flush()
+        elif cid not in self.known and not self.refresh:
+            self.known[cid] = self.cache.held([cid]).get(cid)
+        if cid not in self.facts and self.usable(cid) is None:
+            return False
+        self.reuse([cid])
+        return cid in self.values
+
+    def usable(self, cid: Cid) -> Held | None:
+        held = None if self.refresh or cid in self.refused else self.known.get(cid)
+        if held is not None and self.accepts is not None and not self.accepts(held.origin):
+            self.refused.add(cid)
+            return None
+        return held
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def reuse(self, cids: list[Cid]) -> None:
+        results = self.cache.load(cids, self.observe)
+        for cid in cids:
+            if cid not in results:
+                self.facts.pop(cid, None)
+                self.refused.add(cid)  # damaged, or gone meanwhile
+                continue
+            if cid not in self.facts:
+                held = self.known[cid]
+                assert held is not None
+                rests = self.rests_of_token.get(held.token)
+                if rests is None:
+                    rests = self.rests_of_token[held.token] = (held.origin.peers, frozenset([held.token]))
+                self.facts[cid] = _Fact(held.digest or self.encode(results[cid])[1], *rests)
+                self.done.reused.append(cid)
+                if self.observe is not None:
+                    self.observe(Event("reused", cid=cid, peer=held.origin.peer or ""))
+            self.values[cid] = results[cid]
+
+    # --- computing --------------------------------------------------------------------------
+
+    def compute(self, node: Node) -> None:
+        cid, inputs = node.cid, node.inputs
+        values = tuple(self.values[i.cid] for i in inputs)
+        began = self.clock()
+        try:
+            result = self.runner(node.op, values, node.params)
+            payload, digest = self.encode(result)
+            if payload is None and self.cache.encodes:
+                self.cache.codec.encode(result)  # says what is wrong with it
+        except Exception as error:
+            self.fail(node, error)
+            return
+        seconds = self.clock() - began
+        fact = self.facts[cid] = _Fact(digest, *self.basis_of(inputs))
+        self.values[cid] = result
+        self.done.computed.append(cid)
+        if self.observe is not None:
+            self.observe(Event("computed", cid=cid, op=node.op, seconds=seconds))
+        self.group.add(
+            Entry(
+                cid,
+                self.group.origin(fact.rests),
+                digest,
+                payload,
+                result,
+                True,
+                node.recipe,
+                self.inputs_digest(inputs),
+                self.refresh or cid in self.refused,
+                fact.basis,
+            )
+        )
+        for i in inputs:
+            self.uses[i.cid] -= 1
+            if self.uses[i.cid] <= 0 and i.cid not in self.targeted:
+                self.values.pop(i.cid, None)
+
+    def encode(self, result: Any) -> tuple[bytes | None, str]:
+        try:
+            payload = self.cache.codec.encode(result)
+        except CodecError:
+            return None, ""
+        return payload, hashlib.sha256(payload).hexdigest()
+
+    def basis_of(self, inputs: tuple[Node, ...]) -> tuple[frozenset[PeerId], frozenset[int]]:
+        """Everyone and everything that a result of these inputs rests on. Equal sets are the same object, mostly."""
+        rests, basis = _NOBODY, frozenset[int]()
+        for i in inputs:
+            _, more_rests, more_basis = self.facts[i.cid]
+            rests = more_rests if rests <= more_rests else rests | more_rests
+            basis = more_basis if basis <= more_basis else basis | more_basis
+        return rests, basis
+
+    def inputs_digest(self, inputs: tuple[Node, ...]) -> str:
+        digests = [self.facts[i.cid].digest for i in inputs]
+        return hashlib.sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
+
+    # --- failing ----------------------------------------------------------------------------
+
+    def fail(self, node: Node, error: Exception) -> None:
+        failure = RunError(
+            f"{shown(node.op)} failed: {type(error).__name__}: {error} (cid {node.cid}, params {_brief(node.params)}). "
+            "What was finished before it is kept.",
+            cid=node.cid,
+            op=node.op,
+        )
+        failure.__cause__ = error
+        if self.observe is not None:
+            self.observe(Event("failed", cid=node.cid, op=node.op, reason=f"{type(error).__name__}: {error}"))
+        if not self.keep_going:
+            raise failure
+        self.done.failed[node.cid] = failure
+
+    def skip(self, node: Node, broken: Node) -> None:
+        cause = self.done.failed[broken.cid]
+        failure = RunError(f"{shown(node.op)} was skipped (cid {node.cid}): {cause}", cid=node.cid, op=node.op)
+        failure.__cause__ = cause
+        self.done.failed[node.cid] = failure
+        self.done.skipped.append(node.cid)
+        if self.observe is not None:
+            self.observe(Event("skipped", cid=node.cid, op=node.op))
+
+    # --- withdrawn meanwhile ----------------------------------------------------------------
+
+    def forget_stale(self) -> bool:
+        """Let go of everything that may rest on what was withdrawn; True where something has to be done again."""
+        stale = self.group.take_stale()
+        if not stale:
+            return False
+        basis = frozenset().union(*(self.facts[cid].basis for cid in stale))
+        for cid in [cid for cid, fact in self.facts.items() if fact.basis & basis]:
+            del self.facts[cid]
+            self.values.pop(cid, None)
+        self.done.computed = [cid for cid in self.done.computed if cid not in stale]
+        self.known.clear()
+        if self.observe is not None:
+            for cid in stale:
+                self.observe(Event("repeated", cid=cid))
+        return True
+
+
+class Group:
+    """Finished results on their way into the cache: committed when they are many, large or old.
+
+    While one node takes long, a thread of ours commits those before it (only where the cache is durable; in memory
+    nothing is gained). What goes wrong there is raised at the next use, or at the end.
+    """
+
+    def __init__(
+        self, cache: OriginCache, clock: Callable[[], float], outcomes: list[Outcome], observe: Observe | None = None
+    ) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._observe = observe
+        self._outcomes = outcomes
+        self._lock = threading.RLock()
+        self._entries: list[Entry] = []
+        self._bytes = 0
+        self._oldest = 0.0
+        self._stale: set[Cid] = set()
+        self._origins: dict[frozenset[PeerId], Origin] = {}
+        self._ticker: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+
+    def origin(self, rests: frozenset[PeerId]) -> Origin:
+        """The origin of a result computed here from what rests on these peers: one object for equal ones."""
+        if rests not in self._origins:
+            self._origins[rests] = Origin(None, rests)
+        return self._origins[rests]
+
+    def add(self, entry: Entry) -> None:
+        """Take a finished result; commit where enough wait."""
+        with self._lock:
+            if not self._entries:
+                self._oldest = self._clock()
+            self._entries.append(entry)
+            self._bytes += len(entry.payload or b"")
+            if len(self._entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES:
+                self.flush()
+            else:
+                self.flush_old()
+        if self._ticker is None and self._cache.encodes:
+            self._ticker = threading.Thread(target=self._tick, name="artdag_fed-commit", daemon=True)
+            self._ticker.start()
+
+    def flush_old(self) -> None:
+        """Commit if the oldest result waits for longer than `GROUP_SECONDS`."""
+        with self._lock:
+            if self._entries and self._clock() - self._oldest >= GROUP_SECONDS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Commit everything that waits; raise what went wrong in the background."""
+        with self._lock:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            entries, self._entries, self._bytes = self._entries, [], 0
+            if not entries:
+                return
+            outcome = self._cache.commit(Changes(put=self._cache.stage(entries)))
+            self._cache.purge()
+            self._outcomes.append(outcome)
+            self._stale |= outcome.stale
+        if self._observe is not None:
+            self._observe(Event("committed", count=sum(outcome.stored.values())))
+
+    def take_stale(self) -> set[Cid]:
+        """The cids that were not kept since the last question."""
+        with self._lock:
+            stale, self._stale = self._stale, set()
+            return stale
+
+    def _tick(self) -> None:
+        while not self._stop.wait(GROUP_SECONDS):
+            try:
+                self.flush_old()
+            except BaseException as error:  # raised where the caller can catch it: in `flush`
+                self._error = error
+                return
+
+    def __enter__(self) -> Group:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._ticker is not None:
+            self._ticker.join()
+        self.flush()
+
+
+def _brief(params: Mapping[str, Any]) -> str:
+    text = ascii(dict(params))
+    return text if len(text) <= 200 else text[:200] + "..."

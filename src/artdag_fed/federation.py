@@ -1,0 +1,527 @@
+"""An instance, and the verbs over it: a KV cache of results, and where each of them came from.
+
+Rules: every verb takes a `Federation`, returns a new one, and says in its docstring what it writes; the one thing that
+is written is the cache underneath, in one commit that happens wholly or not at all. What is held is decided from what
+the cache keeps, never from the value that was passed, so an older value cannot make a foreign result look local. The
+outside world comes in by callables. Nothing here knows how a cache stores, or judges a record: `admission` does.
+
+>>> alice, bob = Federation({"c1": "a frame"}), Federation()
+>>> bob = pull(bob, lambda peer: export(alice, peer), "alice", {"alice"}.__contains__)
+>>> bob.provenance, bob.report.admitted
+({'c1': 'alice'}, 1)
+>>> invalidate(bob, "alice").report.dropped, len(bob)
+(1, 0)
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from artdag_fed.admission import Gate
+from artdag_fed.cache import Cache, Changes, Clash, Entry, Origin, OriginCache, Outcome
+from artdag_fed.caches.disk import DiskCache
+from artdag_fed.caches.memory import MemoryCache
+from artdag_fed.callables import Fetch, Observe, Runner, Sign, Trust, Verify, asked_once, check_callable
+from artdag_fed.codec import Codec
+from artdag_fed.dag import Dag, Node, recipe_inputs
+from artdag_fed.errors import BundleError, FederationError, RunError, TransportError
+from artdag_fed.events import Event, Report
+from artdag_fed.execute import Execution, Plan, execute, survey
+from artdag_fed.limits import Limits
+from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
+from artdag_fed.record import Bundle, Record
+
+__all__ = ["Federation", "Run", "export", "forget", "import_", "invalidate", "open", "plan", "pull", "run"]
+
+
+@dataclass(frozen=True, repr=False)
+class Federation:
+    """An instance: results by cid, and whence they came. Frozen; a verb returns another one.
+
+    cache: a mapping of cid -> result, or a cache that keeps origins itself (`MemoryCache`, `DiskCache`); a plain mapping
+    is wrapped in a `MemoryCache`. provenance: the peer of each result that came from one; all others in a plain mapping
+    were computed here, on your word. lineage: the other peers that a result rests on. report: what the call that
+    returned this value did.
+
+    In memory, provenance and lineage are dicts of their own, as they were when the value was made; over a durable cache
+    they are live views, and giving others is a `ValueError`. Two values over one durable cache are equal.
+    """
+
+    cache: Cache = field(default_factory=dict)
+    provenance: Mapping[Cid, PeerId] = field(default_factory=dict)
+    lineage: Mapping[Cid, frozenset[PeerId]] = field(default_factory=dict)
+    report: Report = field(default_factory=Report, compare=False)
+
+    def __post_init__(self) -> None:
+        for name in ("provenance", "lineage"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise TypeError(f"{name} must be a mapping by cid, not {type(getattr(self, name)).__name__}")
+        cache = self.cache
+        if not isinstance(cache, OriginCache):
+            cache = MemoryCache(cache, provenance=self.provenance, lineage=self.lineage)
+        else:
+            _check_given(cache, self.provenance, self.lineage)
+        object.__setattr__(self, "cache", cache)
+        for name in ("provenance", "lineage"):
+            given = getattr(self, name)
+            kept = getattr(cache, name)
+            object.__setattr__(self, name, dict(given) if given and isinstance(kept, dict) else kept)
+
+    def __contains__(self, cid: object) -> bool:
+        return cid in self.cache
+
+    def __len__(self) -> int:
+        return len(self.cache)
+
+    def __iter__(self) -> Iterator[Cid]:
+        return iter(self.cache)
+
+    def __bool__(self) -> bool:
+        return True  # an instance that holds nothing is one
+
+    def __repr__(self) -> str:
+        origins = _cache_of(self).origins()
+        foreign = Counter[str]()
+        for origin, count in origins.items():
+            if origin.peer is not None:
+                foreign[origin.peer] += count
+        local = sum(origins.values()) - foreign.total()
+        whence = "".join(f", {count} from {shown(peer, 30)}" for peer, count in foreign.most_common(3))
+        more = f", and {len(foreign) - 3} more peers" if len(foreign) > 3 else ""
+        return f"<Federation over {self.cache!r}: {local} computed here{whence}{more}>"
+
+
+def _check_given(cache: OriginCache, provenance: Mapping[Cid, PeerId], lineage: Mapping[Cid, frozenset[PeerId]]) -> None:
+    """Refuse origins that are given with a cache that has its own and contradicts them."""
+    kept = cache.provenance
+    if not isinstance(kept, dict):  # durable: the only views that fit are its own
+        for given in (provenance, lineage):
+            if given and not isinstance(given, type(kept)):
+                raise ValueError(f"{cache!r} keeps provenance and lineage itself: leave them out")
+        return
+    for cid, peer in provenance.items():
+        if cid in cache and kept.get(cid) is None:
+            raise ValueError(
+                f"provenance says that {shown(cid)} came from {shown(peer)}, but the cache keeps it as computed here: "
+                "wrap the plain mapping together with its provenance"
+            )
+
+
+def open(path: str | os.PathLike[str] | None = None, *, codec: Codec | None = None) -> Federation:
+    """An instance: in memory (`path` None), or durable in the folder `path`, made where it is missing or empty.
+
+    codec: what results are written and read with; None is `Codec()`. Raises `StoreError` where the folder is not ours,
+    is damaged, or cannot be read. Writes nothing where a cache is there.
+    """
+    return Federation(MemoryCache(codec=codec) if path is None else DiskCache(path, codec))
+
+
+# --- the five ---------------------------------------------------------------------------------
+
+
+def export(
+    fed: Federation,
+    peer_id: PeerId,
+    cids: Iterable[Cid] | None = None,
+    *,
+    trusted: Trust | None = None,
+    sign: Sign | None = None,
+) -> Bundle:
+    """Offer results as records that name `peer_id`, each with all other peers that it rests on as its lineage.
+
+    cids: which ones, in that order (None: all that are held); those that are not held are left out. trusted: leave out
+    what came from, or rests on, a peer for which it is False. sign: called with each record's statement as it is read.
+
+    Writes nothing. The ids are fixed now, the results read one by one when the bundle is iterated, and nothing is locked
+    in between; an id that went meanwhile is skipped. Raises `InvalidName` and `TypeError` now; `StoreError`, and what
+    `sign` raises, when it is read.
+    """
+    cache = _cache_of(fed)
+    check_peer(peer_id)
+    check_callable("trusted", trusted, optional=True)
+    check_callable("sign", sign, optional=True)
+    chosen = tuple(cache) if cids is None else _cids(cids)
+    accepted = _accepts(trusted)
+    if accepted is not None:
+        held = cache.held(chosen)
+        chosen = tuple(cid for cid in chosen if cid in held and accepted(held[cid].origin))
+
+    def record(cid: Cid) -> Record | None:
+        stored = cache.stored(cid)
+        if stored is None or (accepted is not None and not accepted(stored.origin)):
+            return None
+        lineage = stored.origin.peers - {peer_id}
+        if stored.payload is None:
+            made = Record(cid, stored.value, peer_id, lineage, stored.recipe, codec=cache.codec)
+        else:
+            made = Record.encoded(
+                cid, stored.payload, stored.digest, peer_id, lineage, stored.recipe, codec=cache.codec
+            )
+        return made if sign is None else made.signed(sign)
+
+    return Bundle(peer_id, chosen, record)
+
+
+def import_(
+    fed: Federation,
+    bundle: Iterable[Record],
+    trusted: Trust,
+    *,
+    verify: Verify | None = None,
+    trusted_lineage: Trust | None = None,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    observe: Observe | None = None,
+) -> Federation:
+    """Keep the records of trusted peers, and remember who each came from.
+
+    bundle: records, read once, to the end. trusted: whether results of a peer are wanted. trusted_lineage: likewise for
+    the peers that a record rests on (None: whoever they are). verify: with it only records count whose signature is their
+    peer's; without, every label is believed: you vouch for the bundle. limits: bounds on what is read.
+
+    Writes the admitted records to the cache, all or none. A held result is never replaced: a local one stays, and of
+    foreign ones the first. The report counts admitted, unchanged, conflicts and rejected by reason.
+
+    Raises `BundleError` where the bundle breaks, is over a limit, or holds something that is no `Record`;
+    `TransportError` where reading it fails on the way; `TypeError` where a predicate answers neither True nor False; what
+    a predicate raises; `StoreError`. Then nothing is written.
+    """
+    return _import(fed, bundle, trusted, None, verify, trusted_lineage, limits, observe)
+
+
+def pull(
+    fed: Federation,
+    fetch: Fetch,
+    peer_id: PeerId,
+    trusted: Trust,
+    *,
+    verify: Verify | None = None,
+    trusted_lineage: Trust | None = None,
+    limits: Limits = Limits(),  # noqa: B008  # frozen
+    observe: Observe | None = None,
+) -> Federation:
+    """Import what `fetch(peer_id)` gives. Without `verify`, only records that name `peer_id` count.
+
+    Otherwise as `import_`; what `fetch` raises comes out as `TransportError` with the peer's name, and nothing is written.
+    """
+    check_callable("fetch", fetch)
+    check_peer(peer_id)
+    _cache_of(fed)
+    check_callable("trusted", trusted)
+    try:
+        bundle = fetch(peer_id)
+    except FederationError:
+        raise
+    except Exception as error:
+        raise TransportError(f"fetching from {shown(peer_id)} failed: {type(error).__name__}: {error}") from error
+    return _import(fed, bundle, trusted, peer_id, verify, trusted_lineage, limits, observe)
+
+
+def invalidate(
+    fed: Federation, peer_id: PeerId, *, derived: bool = False, observe: Observe | None = None
+) -> Federation:
+    """Withdraw trust: drop everything that came from `peer_id`; results computed here stay.
+
+    derived: drop everything that is declared to rest on it as well, computed here or not, however many steps away.
+
+    Writes the cache, at once: after it no such result is readable, through any value; what is on a disk is removed then
+    and by later writes. The report says how many were dropped, and under `resting_on[peer_id]` how many stay that rest on
+    the peer. A peer that nothing came from is no error. Raises `InvalidName`, `StoreError`.
+    """
+    cache = _cache_of(fed)
+    check_peer(peer_id)
+    check_callable("observe", observe, optional=True)
+    outcome = cache.commit(
+        Changes(withdraw=lambda origin: origin.peer == peer_id or (derived and peer_id in origin.lineage))
+    )
+    if observe is not None:
+        observe(Event("withdrawn", peer=peer_id, count=outcome.withdrawn))
+    cache.purge()
+    left = sum(count for origin, count in cache.origins().items() if peer_id in origin.lineage)
+    return _federation(cache, Report(dropped=outcome.withdrawn, resting_on={peer_id: left} if left else {}))
+
+
+def run(
+    fed: Federation,
+    dag: Dag | Node,
+    runner: Runner,
+    *,
+    trusted: Trust | None = None,
+    refresh: bool = False,
+    keep_going: bool = False,
+    observe: Observe | None = None,
+) -> Run:
+    """Compute a DAG from its targets down; what is held already, from anyone, is not computed.
+
+    runner: `runner(op, input_results, params) -> result`. trusted: a held result that came from, or rests on, a peer for
+    which it is False counts as missing. refresh: compute every node. keep_going: where a node fails, go on with those
+    that do not depend on it.
+
+    Writes what it computes to the cache as it goes, each result with the peers that it rests on. A node that fails raises
+    `RunError` (from what the runner raised), and what was finished is kept, as it is after Ctrl-C. Raises `StoreError`.
+    """
+    cache = _cache_of(fed)
+    check_callable("runner", runner)
+    check_callable("trusted", trusted, optional=True)
+    check_callable("observe", observe, optional=True)
+    targets = _targets(dag)
+    done = execute(
+        cache,
+        targets,
+        runner,
+        accepts=_accepts(trusted),
+        refresh=refresh,
+        keep_going=keep_going,
+        observe=None if observe is None else observe,
+    )
+    clashes = [clash for outcome in done.outcomes for clash in outcome.clashes]
+    _tell_clashes(clashes, observe)
+    admitted = sum(sum(outcome.stored.values()) for outcome in done.outcomes)
+    return Run(targets, done, _federation(cache, Report(admitted=admitted, conflicts=len(clashes))))
+
+
+# --- beside the five --------------------------------------------------------------------------
+
+
+def forget(
+    fed: Federation, cids: Iterable[Cid], *, derived: bool = False, observe: Observe | None = None
+) -> Federation:
+    """Drop these results, whoever computed them; with `derived` also everything that was built on them.
+
+    What was built on them is known from the recipes that are kept beside the results: all of them are looked through,
+    about a second for a million. A cid that is not held is no error. Writes the cache, at once. Raises `InvalidName`,
+    `StoreError`.
+    """
+    cache = _cache_of(fed)
+    check_callable("observe", observe, optional=True)
+    going = frozenset(_cids(cids))
+    dropped = 0
+    while going:
+        if derived:
+            going |= _built_on(cache, going)
+        dropped += cache.commit(Changes(drop=going)).dropped
+        # A run may have committed something built on them in between: look again, until nothing is left.
+        going = frozenset(cache.held(_built_on(cache, going))) if derived else frozenset()
+    if observe is not None:
+        observe(Event("dropped", count=dropped))
+    cache.purge()
+    return _federation(cache, Report(dropped=dropped))
+
+
+def plan(fed: Federation, dag: Dag | Node, *, trusted: Trust | None = None, offered: Collection[Cid] = ()) -> Plan:
+    """What `run` would do with this DAG now: which results it would reuse, want and compute, from the targets down.
+
+    trusted: as for `run`. offered: cids that a peer has; of the missing ones on each path the topmost that is offered is
+    wanted, and what is below it is not needed. Reads no result, writes nothing. Raises `StoreError`.
+    """
+    check_callable("trusted", trusted, optional=True)
+    if isinstance(offered, str) or not isinstance(offered, Collection):
+        raise TypeError(f"offered must be a collection of cids, not {type(offered).__name__}")
+    if not hasattr(type(offered), "keys") and not isinstance(offered, set | frozenset):
+        offered = frozenset(offered)
+    return survey(_cache_of(fed), _targets(dag), accepts=_accepts(trusted), offered=offered).plan
+
+
+class Run:
+    """What a run did, and gave.
+
+    `computed`, `reused`, `skipped`: tuples of cids in the order in which it was done; `failed`: the `RunError` by cid;
+    `federation`: the instance afterwards. Where a target failed, asking for its result raises its `RunError`.
+    """
+
+    def __init__(self, targets: tuple[Node, ...], done: Execution, federation: Federation) -> None:
+        self._targets = targets
+        self._results = done.results
+        self._errors = done.failed
+        self.federation = federation
+        self.computed: tuple[Cid, ...] = tuple(done.computed)
+        self.reused: tuple[Cid, ...] = tuple(done.reused)
+        self.skipped: tuple[Cid, ...] = tuple(done.skipped)
+        self.failed: dict[Cid, RunError] = {cid: e for cid, e in done.failed.items() if cid not in set(done.skipped)}
+
+    @property
+    def results(self) -> tuple[Any, ...]:
+        """The results of the targets, in their order."""
+        return tuple(self[node] for node in self._targets)
+
+    @property
+    def value(self) -> Any:
+        """The result of the only target; `ValueError` where there are several."""
+        if len(self._targets) != 1:
+            raise ValueError(f"this run has {len(self._targets)} targets: use .results, or [node]")
+        return self[self._targets[0]]
+
+    def __getitem__(self, node: Node | Cid) -> Any:
+        cid = node.cid if isinstance(node, Node) else node
+        if cid in self._errors:
+            raise self._errors[cid]
+        return self._results[cid] if cid in self._results else self.federation.cache[cid]
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self.computed)} computed", f"{len(self.reused)} reused"]
+        parts += [f"{len(part)} {name}" for name, part in (("failed", self.failed), ("skipped", self.skipped)) if part]
+        return f"<Run: {', '.join(parts)}>"
+
+
+# --- what they share --------------------------------------------------------------------------
+
+
+def _import(
+    fed: Federation,
+    bundle: Iterable[Record],
+    trusted: Trust,
+    asked: PeerId | None,
+    verify: Verify | None,
+    trusted_lineage: Trust | None,
+    limits: Limits,
+    observe: Observe | None,
+) -> Federation:
+    cache = _cache_of(fed)
+    check_callable("trusted", trusted)
+    for name, optional in (("verify", verify), ("trusted_lineage", trusted_lineage), ("observe", observe)):
+        check_callable(name, optional, optional=True)
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
+    gate = Gate(
+        trusted=asked_once("trusted", trusted),
+        trusted_lineage=None if trusted_lineage is None else asked_once("trusted_lineage", trusted_lineage),
+        asked=asked,
+        verify=verify,
+        limits=limits,
+        codec=cache.codec,
+        encodes=cache.encodes,
+    )
+    rejected = Counter[str]()
+
+    def admitted() -> Iterator[Entry]:
+        for record in _records(bundle, limits.records):
+            verdict = gate.judge(record)
+            if isinstance(verdict, Entry):
+                yield verdict
+                continue
+            rejected[verdict] += 1
+            if observe is not None:
+                cid, peer = (name[:255] if isinstance(name, str) else "" for name in (record.cid, record.peer))
+                observe(Event("rejected", cid=cid, peer=peer, reason=verdict))
+
+    outcome = cache.commit(Changes(put=cache.stage(admitted())))
+    count = sum(outcome.stored.values())
+    _tell_clashes(outcome.clashes, observe)
+    if observe is not None:
+        observe(Event("committed", count=count, peer=asked or ""))
+    cache.purge()
+    resting = Counter[PeerId]()
+    for origin, number in outcome.stored.items():
+        resting.update(dict.fromkeys(origin.lineage, number))
+    return _federation(
+        cache,
+        Report(
+            admitted=count,
+            unchanged=outcome.unchanged,
+            conflicts=len(outcome.clashes),
+            rejected=rejected,
+            resting_on=resting,
+        ),
+    )
+
+
+def _records(bundle: Iterable[Record], most: int) -> Iterator[Record]:
+    """The records of a bundle; what it raises becomes an error that says whose fault it was."""
+    count = 0
+    try:
+        for record in bundle:
+            if not isinstance(record, Record):
+                raise BundleError(
+                    f"item {count} of the bundle is a {type(record).__name__}, not a Record: nothing was kept"
+                )
+            count += 1
+            if count > most:
+                raise BundleError(f"the bundle has more than {most:,} records (Limits.records): nothing was kept")
+            yield record
+    except FederationError:
+        raise
+    except OSError as error:
+        raise TransportError(f"the bundle broke off after {count} records: {error}: nothing was kept") from error
+    except Exception as error:
+        raise BundleError(
+            f"the bundle broke after {count} records: {type(error).__name__}: {error}: nothing was kept"
+        ) from error
+
+
+def _tell_clashes(clashes: Iterable[Clash], observe: Observe | None) -> None:
+    if observe is None:
+        return
+    for clash in clashes:
+        stays = "the offered one replaced the held one" if clash.replaced else "the held one stays"
+        observe(
+            Event(
+                "conflict",
+                cid=clash.cid,
+                peer=clash.offered.peer or "",
+                reason=stays,
+                held=clash.held_digest,
+                offered=clash.offered_digest,
+            )
+        )
+
+
+def _built_on(cache: OriginCache, cids: frozenset[Cid]) -> frozenset[Cid]:
+    """Every result whose recipe names one of these as an input, or one built on them, however many steps up."""
+    built: dict[Cid, list[Cid]] = {}
+    for cid, recipe in cache.recipes():
+        for i in recipe_inputs(recipe):
+            built.setdefault(i, []).append(cid)
+    found: set[Cid] = set()
+    new = list(cids)
+    while new:
+        for cid in built.get(new.pop(), ()):
+            if cid not in found:
+                found.add(cid)
+                new.append(cid)
+    return frozenset(found)
+
+
+def _accepts(trusted: Trust | None) -> Any:
+    """Whether an origin is acceptable: all of its peers are trusted. None where everything is."""
+    if trusted is None:
+        return None
+    ask = asked_once("trusted", trusted)
+    answers: dict[Origin, bool] = {}
+
+    def accepts(origin: Origin) -> bool:
+        if origin not in answers:
+            answers[origin] = all(map(ask, sorted(origin.peers)))
+        return answers[origin]
+
+    return accepts
+
+
+def _cids(cids: Iterable[Cid]) -> tuple[Cid, ...]:
+    if isinstance(cids, str | bytes):  # it would be taken apart into letters
+        raise TypeError(f"cids must be several ids, not one text: write [{shown(cids)}]")
+    return tuple(map(check_cid, cids))
+
+
+def _targets(dag: Dag | Node) -> tuple[Node, ...]:
+    if isinstance(dag, Node):
+        return (dag,)
+    if isinstance(dag, Dag):
+        return dag.targets
+    raise TypeError(f"dag must be a Dag or a Node, not {type(dag).__name__}")
+
+
+def _cache_of(fed: Federation) -> OriginCache:
+    if not isinstance(fed, Federation):
+        raise TypeError(f"fed must be a Federation, not {type(fed).__name__}: make one with Federation(cache) or open()")
+    return fed.cache  # type: ignore[return-value]  # __post_init__ has made it one
+
+
+def _federation(cache: OriginCache, report: Report) -> Federation:
+    """A value over what the cache keeps now."""
+    fed = object.__new__(Federation)
+    for name, value in (("cache", cache), ("provenance", cache.provenance), ("lineage", cache.lineage), ("report", report)):
+        object.__setattr__(fed, name, value)
+    return fed

@@ -22,18 +22,18 @@ PACKAGE = "artdag_fed"
 # and gives its floor to each of its files. Names of modules that do not exist yet are welcome.
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "names", "limits", "drawing"),
-    ("canonical", "codec_scalars", "codec_arrays", "codec", "events"),
+    ("canonical", "codec_scalars", "codec_plain", "codec_arrays", "codec_tagged", "codec", "events"),
     ("dag", "record", "cache", "callables"),
-    ("signing", "admission", "bundle", "transport", "execute", "ops"),
+    ("signing", "admission", "bundle", "transport", "planning", "grouping", "execute", "ops"),
     ("caches/",),
-    ("federation",),
+    ("instance", "federation"),
     ("explanation", "audit", "transports/"),
     ("testing", "__init__", "__main__"),  # the front door imports all but the command line; none but that imports it
 )
 
 # The order within a folder. Its `__init__`, where it has one, comes last: it may show what the files hold.
 FOLDERS: dict[str, tuple[str, ...]] = {
-    "caches/": ("memory", "disk_index", "disk_blobs", "disk_commit", "disk_staging", "disk", "__init__"),
+    "caches/": ("memory", "disk_index", "disk_blobs", "disk_commit", "disk_staging", "disk_views", "disk", "__init__"),
     "transports/": ("folder", "http", "__init__"),
 }
 

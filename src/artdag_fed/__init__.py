@@ -29,10 +29,10 @@ from artdag_fed.errors import (
     TransportError,
 )
 from artdag_fed.events import Event, Report
-from artdag_fed.execute import Plan
 from artdag_fed.federation import Federation, Run, export, forget, import_, invalidate, open, plan, pull, run
 from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId
+from artdag_fed.planning import Plan
 from artdag_fed.record import Bundle, Record
 
 __version__ = "0.1.0"

@@ -75,7 +75,9 @@ class Gate:
             return "malformed"
         self._left -= size
         if self._left < 0:
-            raise BundleError(f"the bundle has more than {limits.bytes:,} payload bytes (Limits.bytes): nothing was kept")
+            raise BundleError(
+                f"the bundle has more than {limits.bytes:,} payload bytes (Limits.bytes): nothing was kept"
+            )
 
         origin = self._origin(record)
         if not isinstance(origin, Origin):
@@ -88,7 +90,9 @@ class Gate:
             if not signature:
                 return "unsigned"
             # Rebuilt from what is about to be stored, so that what is verified is what is used.
-            if not _verified(self._verify, record.peer, statement(cid, size, digest, origin.lineage, record.peer), signature):
+            if not _verified(
+                self._verify, record.peer, statement(cid, size, digest, origin.lineage, record.peer), signature
+            ):
                 return "forged"
         if recipe and hashlib.sha256(recipe).hexdigest() != cid:
             return "recipe"
@@ -106,7 +110,9 @@ class Gate:
             payload = record.payload
         except CodecError:
             try:
-                payload = self._codec.encode(record.result)  # the receiving codec may know a type that the other did not
+                payload = self._codec.encode(
+                    record.result
+                )  # the receiving codec may know a type that the other did not
             except CodecError:
                 return None
         return payload if type(payload) is bytes else None

@@ -1,4 +1,4 @@
-"""Planning and running a DAG against a cache, from the targets down.
+"""Running a DAG against a cache, from the targets down.
 
 Rules: a target that is held needs none of its inputs; what is not needed is neither looked up for long, nor read, nor
 computed. Results are committed in groups as they are made, bounded in number, bytes and time, so that a crash loses
@@ -11,106 +11,24 @@ This module decides what to compute and asks a cache to keep it; it knows neithe
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
 from typing import Any, NamedTuple
 
-from artdag_fed.cache import Changes, Entry, Held, Origin, OriginCache, Outcome
+from artdag_fed.cache import Entry, Held, Origin, OriginCache, Outcome
 from artdag_fed.callables import Observe, Runner
 from artdag_fed.dag import Node
 from artdag_fed.errors import CodecError, RunError
 from artdag_fed.events import Event
+from artdag_fed.grouping import Group
 from artdag_fed.names import Cid, PeerId, shown
+from artdag_fed.planning import survey
 
-__all__ = ["Execution", "Group", "Plan", "execute", "survey"]
-
-LOOK_AHEAD = 1000  # cids in one question to the cache, at most; the first question is about one, then about more and more
-
-GROUP_RESULTS = 4096  # what a commit costs by itself is a thousandth of that many results
-GROUP_BYTES = 16 << 20  # results waiting for their commit in memory
-GROUP_SECONDS = 0.25  # finished work that a crash may lose; a commit takes a few milliseconds of it
+__all__ = ["Execution", "execute"]
 
 _NOBODY: frozenset[PeerId] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What a run would do now: cids, each once, from the targets down.
-
-    `reused`: held, and used as they are; `wanted`: missing here and offered elsewhere, the topmost of each path;
-    `computed`: missing.
-    """
-
-    reused: tuple[Cid, ...] = ()
-    wanted: tuple[Cid, ...] = ()
-    computed: tuple[Cid, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<Plan: {len(self.reused)} reused, {len(self.wanted)} wanted, {len(self.computed)} computed>"
-
-
-class Survey(NamedTuple):
-    """A plan with what was learnt on the way: the nodes to compute, and everything that was looked up."""
-
-    plan: Plan
-    nodes: tuple[Node, ...]
-    known: dict[Cid, Held | None]
-
-
-def survey(
-    cache: OriginCache,
-    targets: Sequence[Node],
-    *,
-    accepts: Callable[[Origin], bool] | None = None,
-    refresh: bool = False,
-    offered: Collection[Cid] = (),
-) -> Survey:
-    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed."""
-    reused, wanted, nodes = [], [], []
-    known: dict[Cid, Held | None] = {}
-    ahead = 1
-    queue = deque(targets)
-    seen: set[Cid] = set()
-    while queue:
-        node = queue.popleft()
-        cid = node.cid
-        if cid in seen:
-            continue
-        seen.add(cid)
-        if not refresh:
-            if cid not in known:
-                asked = _unknown(node, queue, known, ahead)
-                held = cache.held(asked)
-                known.update((other, held.get(other)) for other in asked)
-                ahead = min(4 * ahead, LOOK_AHEAD)
-            found = known[cid]
-            if found is not None and (accepts is None or accepts(found.origin)):
-                reused.append(cid)
-                continue
-            if cid in offered:
-                wanted.append(cid)
-                continue
-        nodes.append(node)
-        queue.extend(node.inputs)
-    return Survey(Plan(tuple(reused), tuple(wanted), tuple(n.cid for n in nodes)), tuple(nodes), known)
-
-
-def _unknown(node: Node, queue: Iterable[Node], known: Mapping[Cid, object], most: int) -> list[Cid]:
-    """The cids of `node` and of others that will be asked for soon if it is missing: a question costs more than a cid."""
-    found = {node.cid: None}
-    coming = deque(chain([node], islice(queue, most)))
-    walked = 0
-    while coming and len(found) < most and walked < 4 * most:
-        next_node = coming.popleft()
-        walked += 1
-        if next_node.cid not in known:
-            found[next_node.cid] = None
-        coming.extend(next_node.inputs)
-    return list(found)
 
 
 class _Fact(NamedTuple):
@@ -364,97 +282,6 @@ class _Work:
             for cid in stale:
                 self.observe(Event("repeated", cid=cid))
         return True
-
-
-class Group:
-    """Finished results on their way into the cache: committed when they are many, large or old.
-
-    While one node takes long, a thread of ours commits those before it (only where the cache is durable; in memory
-    nothing is gained). What goes wrong there is raised at the next use, or at the end.
-    """
-
-    def __init__(
-        self, cache: OriginCache, clock: Callable[[], float], outcomes: list[Outcome], observe: Observe | None = None
-    ) -> None:
-        self._cache = cache
-        self._clock = clock
-        self._observe = observe
-        self._outcomes = outcomes
-        self._lock = threading.RLock()
-        self._entries: list[Entry] = []
-        self._bytes = 0
-        self._oldest = 0.0
-        self._stale: set[Cid] = set()
-        self._origins: dict[frozenset[PeerId], Origin] = {}
-        self._ticker: threading.Thread | None = None
-        self._stop = threading.Event()
-        self._error: BaseException | None = None
-
-    def origin(self, rests: frozenset[PeerId]) -> Origin:
-        """The origin of a result computed here from what rests on these peers: one object for equal ones."""
-        if rests not in self._origins:
-            self._origins[rests] = Origin(None, rests)
-        return self._origins[rests]
-
-    def add(self, entry: Entry) -> None:
-        """Take a finished result; commit where enough wait."""
-        with self._lock:
-            if not self._entries:
-                self._oldest = self._clock()
-            self._entries.append(entry)
-            self._bytes += len(entry.payload or b"")
-            if len(self._entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES:
-                self.flush()
-            else:
-                self.flush_old()
-        if self._ticker is None and self._cache.encodes:
-            self._ticker = threading.Thread(target=self._tick, name="artdag_fed-commit", daemon=True)
-            self._ticker.start()
-
-    def flush_old(self) -> None:
-        """Commit if the oldest result waits for longer than `GROUP_SECONDS`."""
-        with self._lock:
-            if self._entries and self._clock() - self._oldest >= GROUP_SECONDS:
-                self.flush()
-
-    def flush(self) -> None:
-        """Commit everything that waits; raise what went wrong in the background."""
-        with self._lock:
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            entries, self._entries, self._bytes = self._entries, [], 0
-            if not entries:
-                return
-            outcome = self._cache.commit(Changes(put=self._cache.stage(entries)))
-            self._cache.purge()
-            self._outcomes.append(outcome)
-            self._stale |= outcome.stale
-        if self._observe is not None:
-            self._observe(Event("committed", count=sum(outcome.stored.values())))
-
-    def take_stale(self) -> set[Cid]:
-        """The cids that were not kept since the last question."""
-        with self._lock:
-            stale, self._stale = self._stale, set()
-            return stale
-
-    def _tick(self) -> None:
-        while not self._stop.wait(GROUP_SECONDS):
-            try:
-                self.flush_old()
-            except BaseException as error:  # raised where the caller can catch it: in `flush`
-                self._error = error
-                return
-
-    def __enter__(self) -> Group:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        if self._ticker is not None:
-            self._ticker.join()
-        self.flush()
 
 
 def _brief(params: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""An instance, and the verbs over it: a KV cache of results, and where each of them came from.
+"""The verbs over an instance: export, import_, pull, invalidate and run, with forget and plan beside them.
 
 Rules: every verb takes a `Federation`, returns a new one, and says in its docstring what it writes; the one thing that
 is written is the cache underneath, in one commit that happens wholly or not at all. What is held is decided from what
@@ -15,109 +15,24 @@ outside world comes in by callables. Nothing here knows how a cache stores, or j
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from artdag_fed.admission import Gate
-from artdag_fed.cache import Cache, Changes, Clash, Entry, Origin, OriginCache, Outcome
-from artdag_fed.caches.disk import DiskCache
-from artdag_fed.caches.memory import MemoryCache
+from artdag_fed.cache import Changes, Clash, Entry, Origin, OriginCache
 from artdag_fed.callables import Fetch, Observe, Runner, Sign, Trust, Verify, asked_once, check_callable
-from artdag_fed.codec import Codec
 from artdag_fed.dag import Dag, Node, recipe_inputs
-from artdag_fed.errors import BundleError, FederationError, RunError, TransportError
+from artdag_fed.errors import BundleError, FederationError, TransportError
 from artdag_fed.events import Event, Report
-from artdag_fed.execute import Execution, Plan, execute, survey
+from artdag_fed.execute import execute
+from artdag_fed.instance import Federation, Run, cache_of, now, open
 from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
+from artdag_fed.planning import Plan, survey
 from artdag_fed.record import Bundle, Record
 
 __all__ = ["Federation", "Run", "export", "forget", "import_", "invalidate", "open", "plan", "pull", "run"]
-
-
-@dataclass(frozen=True, repr=False)
-class Federation:
-    """An instance: results by cid, and whence they came. Frozen; a verb returns another one.
-
-    cache: a mapping of cid -> result, or a cache that keeps origins itself (`MemoryCache`, `DiskCache`); a plain mapping
-    is wrapped in a `MemoryCache`. provenance: the peer of each result that came from one; all others in a plain mapping
-    were computed here, on your word. lineage: the other peers that a result rests on. report: what the call that
-    returned this value did.
-
-    In memory, provenance and lineage are dicts of their own, as they were when the value was made; over a durable cache
-    they are live views, and giving others is a `ValueError`. Two values over one durable cache are equal.
-    """
-
-    cache: Cache = field(default_factory=dict)
-    provenance: Mapping[Cid, PeerId] = field(default_factory=dict)
-    lineage: Mapping[Cid, frozenset[PeerId]] = field(default_factory=dict)
-    report: Report = field(default_factory=Report, compare=False)
-
-    def __post_init__(self) -> None:
-        for name in ("provenance", "lineage"):
-            if not isinstance(getattr(self, name), Mapping):
-                raise TypeError(f"{name} must be a mapping by cid, not {type(getattr(self, name)).__name__}")
-        cache = self.cache
-        if not isinstance(cache, OriginCache):
-            cache = MemoryCache(cache, provenance=self.provenance, lineage=self.lineage)
-        else:
-            _check_given(cache, self.provenance, self.lineage)
-        object.__setattr__(self, "cache", cache)
-        for name in ("provenance", "lineage"):
-            given = getattr(self, name)
-            kept = getattr(cache, name)
-            object.__setattr__(self, name, dict(given) if given and isinstance(kept, dict) else kept)
-
-    def __contains__(self, cid: object) -> bool:
-        return cid in self.cache
-
-    def __len__(self) -> int:
-        return len(self.cache)
-
-    def __iter__(self) -> Iterator[Cid]:
-        return iter(self.cache)
-
-    def __bool__(self) -> bool:
-        return True  # an instance that holds nothing is one
-
-    def __repr__(self) -> str:
-        origins = _cache_of(self).origins()
-        foreign = Counter[str]()
-        for origin, count in origins.items():
-            if origin.peer is not None:
-                foreign[origin.peer] += count
-        local = sum(origins.values()) - foreign.total()
-        whence = "".join(f", {count} from {shown(peer, 30)}" for peer, count in foreign.most_common(3))
-        more = f", and {len(foreign) - 3} more peers" if len(foreign) > 3 else ""
-        return f"<Federation over {self.cache!r}: {local} computed here{whence}{more}>"
-
-
-def _check_given(cache: OriginCache, provenance: Mapping[Cid, PeerId], lineage: Mapping[Cid, frozenset[PeerId]]) -> None:
-    """Refuse origins that are given with a cache that has its own and contradicts them."""
-    kept = cache.provenance
-    if not isinstance(kept, dict):  # durable: the only views that fit are its own
-        for given in (provenance, lineage):
-            if given and not isinstance(given, type(kept)):
-                raise ValueError(f"{cache!r} keeps provenance and lineage itself: leave them out")
-        return
-    for cid, peer in provenance.items():
-        if cid in cache and kept.get(cid) is None:
-            raise ValueError(
-                f"provenance says that {shown(cid)} came from {shown(peer)}, but the cache keeps it as computed here: "
-                "wrap the plain mapping together with its provenance"
-            )
-
-
-def open(path: str | os.PathLike[str] | None = None, *, codec: Codec | None = None) -> Federation:
-    """An instance: in memory (`path` None), or durable in the folder `path`, made where it is missing or empty.
-
-    codec: what results are written and read with; None is `Codec()`. Raises `StoreError` where the folder is not ours,
-    is damaged, or cannot be read. Writes nothing where a cache is there.
-    """
-    return Federation(MemoryCache(codec=codec) if path is None else DiskCache(path, codec))
 
 
 # --- the five ---------------------------------------------------------------------------------
@@ -140,7 +55,7 @@ def export(
     in between; an id that went meanwhile is skipped. Raises `InvalidName` and `TypeError` now; `StoreError`, and what
     `sign` raises, when it is read.
     """
-    cache = _cache_of(fed)
+    cache = cache_of(fed)
     check_peer(peer_id)
     check_callable("trusted", trusted, optional=True)
     check_callable("sign", sign, optional=True)
@@ -209,7 +124,7 @@ def pull(
     """
     check_callable("fetch", fetch)
     check_peer(peer_id)
-    _cache_of(fed)
+    cache_of(fed)
     check_callable("trusted", trusted)
     try:
         bundle = fetch(peer_id)
@@ -231,7 +146,7 @@ def invalidate(
     and by later writes. The report says how many were dropped, and under `resting_on[peer_id]` how many stay that rest on
     the peer. A peer that nothing came from is no error. Raises `InvalidName`, `StoreError`.
     """
-    cache = _cache_of(fed)
+    cache = cache_of(fed)
     check_peer(peer_id)
     check_callable("observe", observe, optional=True)
     outcome = cache.commit(
@@ -241,7 +156,7 @@ def invalidate(
         observe(Event("withdrawn", peer=peer_id, count=outcome.withdrawn))
     cache.purge()
     left = sum(count for origin, count in cache.origins().items() if peer_id in origin.lineage)
-    return _federation(cache, Report(dropped=outcome.withdrawn, resting_on={peer_id: left} if left else {}))
+    return now(cache, Report(dropped=outcome.withdrawn, resting_on={peer_id: left} if left else {}))
 
 
 def run(
@@ -263,7 +178,7 @@ def run(
     Writes what it computes to the cache as it goes, each result with the peers that it rests on. A node that fails raises
     `RunError` (from what the runner raised), and what was finished is kept, as it is after Ctrl-C. Raises `StoreError`.
     """
-    cache = _cache_of(fed)
+    cache = cache_of(fed)
     check_callable("runner", runner)
     check_callable("trusted", trusted, optional=True)
     check_callable("observe", observe, optional=True)
@@ -280,7 +195,7 @@ def run(
     clashes = [clash for outcome in done.outcomes for clash in outcome.clashes]
     _tell_clashes(clashes, observe)
     admitted = sum(sum(outcome.stored.values()) for outcome in done.outcomes)
-    return Run(targets, done, _federation(cache, Report(admitted=admitted, conflicts=len(clashes))))
+    return Run(targets, done, now(cache, Report(admitted=admitted, conflicts=len(clashes))))
 
 
 # --- beside the five --------------------------------------------------------------------------
@@ -295,7 +210,7 @@ def forget(
     about a second for a million. A cid that is not held is no error. Writes the cache, at once. Raises `InvalidName`,
     `StoreError`.
     """
-    cache = _cache_of(fed)
+    cache = cache_of(fed)
     check_callable("observe", observe, optional=True)
     going = frozenset(_cids(cids))
     dropped = 0
@@ -308,7 +223,7 @@ def forget(
     if observe is not None:
         observe(Event("dropped", count=dropped))
     cache.purge()
-    return _federation(cache, Report(dropped=dropped))
+    return now(cache, Report(dropped=dropped))
 
 
 def plan(fed: Federation, dag: Dag | Node, *, trusted: Trust | None = None, offered: Collection[Cid] = ()) -> Plan:
@@ -322,48 +237,7 @@ def plan(fed: Federation, dag: Dag | Node, *, trusted: Trust | None = None, offe
         raise TypeError(f"offered must be a collection of cids, not {type(offered).__name__}")
     if not hasattr(type(offered), "keys") and not isinstance(offered, set | frozenset):
         offered = frozenset(offered)
-    return survey(_cache_of(fed), _targets(dag), accepts=_accepts(trusted), offered=offered).plan
-
-
-class Run:
-    """What a run did, and gave.
-
-    `computed`, `reused`, `skipped`: tuples of cids in the order in which it was done; `failed`: the `RunError` by cid;
-    `federation`: the instance afterwards. Where a target failed, asking for its result raises its `RunError`.
-    """
-
-    def __init__(self, targets: tuple[Node, ...], done: Execution, federation: Federation) -> None:
-        self._targets = targets
-        self._results = done.results
-        self._errors = done.failed
-        self.federation = federation
-        self.computed: tuple[Cid, ...] = tuple(done.computed)
-        self.reused: tuple[Cid, ...] = tuple(done.reused)
-        self.skipped: tuple[Cid, ...] = tuple(done.skipped)
-        self.failed: dict[Cid, RunError] = {cid: e for cid, e in done.failed.items() if cid not in set(done.skipped)}
-
-    @property
-    def results(self) -> tuple[Any, ...]:
-        """The results of the targets, in their order."""
-        return tuple(self[node] for node in self._targets)
-
-    @property
-    def value(self) -> Any:
-        """The result of the only target; `ValueError` where there are several."""
-        if len(self._targets) != 1:
-            raise ValueError(f"this run has {len(self._targets)} targets: use .results, or [node]")
-        return self[self._targets[0]]
-
-    def __getitem__(self, node: Node | Cid) -> Any:
-        cid = node.cid if isinstance(node, Node) else node
-        if cid in self._errors:
-            raise self._errors[cid]
-        return self._results[cid] if cid in self._results else self.federation.cache[cid]
-
-    def __repr__(self) -> str:
-        parts = [f"{len(self.computed)} computed", f"{len(self.reused)} reused"]
-        parts += [f"{len(part)} {name}" for name, part in (("failed", self.failed), ("skipped", self.skipped)) if part]
-        return f"<Run: {', '.join(parts)}>"
+    return survey(cache_of(fed), _targets(dag), accepts=_accepts(trusted), offered=offered).plan
 
 
 # --- what they share --------------------------------------------------------------------------
@@ -379,7 +253,7 @@ def _import(
     limits: Limits,
     observe: Observe | None,
 ) -> Federation:
-    cache = _cache_of(fed)
+    cache = cache_of(fed)
     check_callable("trusted", trusted)
     for name, optional in (("verify", verify), ("trusted_lineage", trusted_lineage), ("observe", observe)):
         check_callable(name, optional, optional=True)
@@ -416,7 +290,7 @@ def _import(
     resting = Counter[PeerId]()
     for origin, number in outcome.stored.items():
         resting.update(dict.fromkeys(origin.lineage, number))
-    return _federation(
+    return now(
         cache,
         Report(
             admitted=count,
@@ -511,17 +385,3 @@ def _targets(dag: Dag | Node) -> tuple[Node, ...]:
     if isinstance(dag, Dag):
         return dag.targets
     raise TypeError(f"dag must be a Dag or a Node, not {type(dag).__name__}")
-
-
-def _cache_of(fed: Federation) -> OriginCache:
-    if not isinstance(fed, Federation):
-        raise TypeError(f"fed must be a Federation, not {type(fed).__name__}: make one with Federation(cache) or open()")
-    return fed.cache  # type: ignore[return-value]  # __post_init__ has made it one
-
-
-def _federation(cache: OriginCache, report: Report) -> Federation:
-    """A value over what the cache keeps now."""
-    fed = object.__new__(Federation)
-    for name, value in (("cache", cache), ("provenance", cache.provenance), ("lineage", cache.lineage), ("report", report)):
-        object.__setattr__(fed, name, value)
-    return fed

@@ -52,7 +52,9 @@ def check_cid(cid: object) -> Cid:
     if type(cid) is not str:
         raise TypeError(f"a cid is a str, not {type(cid).__name__}")
     if not is_cid(cid):
-        raise InvalidName(f"{shown(cid)} is no cid: expected 1 to 128 of A-Z a-z 0-9 . _ : - beginning with A-Z a-z 0-9")
+        raise InvalidName(
+            f"{shown(cid)} is no cid: expected 1 to 128 of A-Z a-z 0-9 . _ : - beginning with A-Z a-z 0-9"
+        )
     return cid
 
 

@@ -201,7 +201,14 @@ def statement(cid: Cid, size: int, digest: str, lineage: Iterable[PeerId], peer:
     size: payload bytes; digest: their SHA-256 in hex. Names are checked before (a line end in one would forge a line).
     """
     peers = sorted(lineage)
-    lines = ["artdag-fed record v1", f"cid {cid}", f"result {size} {digest}", f"lineage {len(peers)}", *peers, f"by {peer}"]
+    lines = [
+        "artdag-fed record v1",
+        f"cid {cid}",
+        f"result {size} {digest}",
+        f"lineage {len(peers)}",
+        *peers,
+        f"by {peer}",
+    ]
     body = ("\n".join(lines) + "\n").encode()
     return b"DSSEv1 %d %s %d %s" % (len(STATEMENT_TYPE), STATEMENT_TYPE.encode(), len(body), body)
 

@@ -117,7 +117,9 @@ class DiskCache(MutableMapping[Cid, Any]):
     @property
     def lineage(self) -> Mapping[Cid, frozenset[PeerId]]:
         where = "o.lineage <> '[]'"
-        return LiveView(self, lambda origin: origin.lineage or None, lambda: self._cids(where), lambda: self._count(where))
+        return LiveView(
+            self, lambda origin: origin.lineage or None, lambda: self._cids(where), lambda: self._count(where)
+        )
 
     def origins(self) -> dict[Origin, int]:
         with self.alone() as db:
@@ -166,7 +168,9 @@ class DiskCache(MutableMapping[Cid, Any]):
     def recipes(self, op: str | None = None) -> Iterator[tuple[Cid, bytes]]:
         prefix = b"" if op is None else recipe_prefix(op)
         columns = "r.id, r.cid, r.recipe"
-        for _, cid, recipe in self._walk(columns, "r.recipe <> x'' AND substr(r.recipe, 1, ?) = ?", len(prefix), prefix):
+        for _, cid, recipe in self._walk(
+            columns, "r.recipe <> x'' AND substr(r.recipe, 1, ?) = ?", len(prefix), prefix
+        ):
             yield cid, recipe
 
     def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:
@@ -188,7 +192,9 @@ class DiskCache(MutableMapping[Cid, Any]):
 
     def _count(self, where: str) -> int:
         with self.alone() as db:
-            (count,) = db.execute(f"SELECT coalesce(sum(results), 0) FROM origin AS o WHERE live AND {where}").fetchone()
+            (count,) = db.execute(
+                f"SELECT coalesce(sum(results), 0) FROM origin AS o WHERE live AND {where}"
+            ).fetchone()
         return int(count)
 
     def _origin(self, token: int) -> Origin:
@@ -249,7 +255,9 @@ class DiskCache(MutableMapping[Cid, Any]):
                     more_unchanged, more_clashes = repeats(db, table, laid.origins, first_new)
                     unchanged, clashes = unchanged + more_unchanged, clashes + more_clashes
                 if laid.area is not None:
-                    rows = db.execute("SELECT DISTINCT digest FROM result WHERE payload IS NULL AND id >= ?", (first_new,))
+                    rows = db.execute(
+                        "SELECT DISTINCT digest FROM result WHERE payload IS NULL AND id >= ?", (first_new,)
+                    )
                     self.blobs.publish(laid.area, [digest for (digest,) in rows])
             return Outcome(stored, unchanged, tuple(clashes), stale, withdrawn, dropped)
         except OSError as error:

@@ -121,7 +121,9 @@ def insert(db: sqlite3.Connection, table: str, origins: Sequence[Origin]) -> tup
         found = db.execute("SELECT id FROM origin WHERE live AND peer IS ? AND lineage = ?", row).fetchone()
         if found is None:
             found = (
-                db.execute("INSERT INTO origin (peer, lineage, live, results, bytes) VALUES (?, ?, 1, 0, 0)", row).lastrowid,
+                db.execute(
+                    "INSERT INTO origin (peer, lineage, live, results, bytes) VALUES (?, ?, 1, 0, 0)", row
+                ).lastrowid,
             )
         by_id[found[0]] = origin
         db.execute("INSERT INTO temp.origin_of_staged VALUES (?, ?)", (number, found[0]))
@@ -140,9 +142,7 @@ def insert(db: sqlite3.Connection, table: str, origins: Sequence[Origin]) -> tup
     return {by_id[id]: count for id, count, _ in counts}, last + 1, inserted
 
 
-def repeats(
-    db: sqlite3.Connection, table: str, origins: Sequence[Origin], first_new: int
-) -> tuple[int, list[Clash]]:
+def repeats(db: sqlite3.Connection, table: str, origins: Sequence[Origin], first_new: int) -> tuple[int, list[Clash]]:
     """Of several staged rows for one cid, the later ones judged against the first: unchanged, and clashes."""
     unchanged, clashes = 0, []
     rows = db.execute(

@@ -77,7 +77,9 @@ def store_error(folder: str, error: Exception) -> StoreError:
     """What SQLite or the file system said, as an error that names the folder and what to do."""
     said = str(error)
     if "locked" in said or "busy" in said:
-        return StoreError(f"{folder} is in use by another process, and was for {BUSY_SECONDS:.0f} s: {said}. Try again.")
+        return StoreError(
+            f"{folder} is in use by another process, and was for {BUSY_SECONDS:.0f} s: {said}. Try again."
+        )
     if "full" in said:
         return StoreError(f"{folder}: {said}. What was stored before is still there; make room and try again.")
     if "malformed" in said or "not a database" in said:
@@ -118,7 +120,9 @@ def _check_header(path: str) -> None:
         raise StoreError(f"{path} is no SQLite file, so this is no cache of artdag_fed. Choose another folder.")
     version, application = int.from_bytes(header[60:64], "big"), int.from_bytes(header[68:72], "big")
     if application != APPLICATION_ID or version < 1:
-        raise StoreError(f"{path} belongs to another program, so this is no cache of artdag_fed. Choose another folder.")
+        raise StoreError(
+            f"{path} belongs to another program, so this is no cache of artdag_fed. Choose another folder."
+        )
     if version > VERSION:
         raise StoreError(
             f"{folder} is a cache of version {version}; this artdag_fed reads up to version {VERSION}. Install a newer one."

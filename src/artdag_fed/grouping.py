@@ -1,0 +1,112 @@
+"""Finished results on their way into a cache: committed when they are many, large or old.
+
+Rules: what a crash can lose is bounded in number, bytes and time; while one node takes long, those before it are
+committed. Time is what the clock that was passed in says. Nothing here decides what to compute.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from artdag_fed.cache import Changes, Entry, Origin, OriginCache, Outcome
+from artdag_fed.callables import Observe
+from artdag_fed.events import Event
+from artdag_fed.names import Cid, PeerId
+
+__all__ = ["Group"]
+
+GROUP_RESULTS = 4096  # what a commit costs by itself is a thousandth of that many results
+GROUP_BYTES = 16 << 20  # results waiting for their commit in memory
+GROUP_SECONDS = 0.25  # finished work that a crash may lose; a commit takes a few milliseconds of it
+
+
+class Group:
+    """Finished results on their way into the cache: committed when they are many, large or old.
+
+    While one node takes long, a thread of ours commits those before it (only where the cache is durable; in memory
+    nothing is gained). What goes wrong there is raised at the next use, or at the end.
+    """
+
+    def __init__(
+        self, cache: OriginCache, clock: Callable[[], float], outcomes: list[Outcome], observe: Observe | None = None
+    ) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._observe = observe
+        self._outcomes = outcomes
+        self._lock = threading.RLock()
+        self._entries: list[Entry] = []
+        self._bytes = 0
+        self._oldest = 0.0
+        self._stale: set[Cid] = set()
+        self._origins: dict[frozenset[PeerId], Origin] = {}
+        self._ticker: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._error: BaseException | None = None
+
+    def origin(self, rests: frozenset[PeerId]) -> Origin:
+        """The origin of a result computed here from what rests on these peers: one object for equal ones."""
+        if rests not in self._origins:
+            self._origins[rests] = Origin(None, rests)
+        return self._origins[rests]
+
+    def add(self, entry: Entry) -> None:
+        """Take a finished result; commit where enough wait."""
+        with self._lock:
+            if not self._entries:
+                self._oldest = self._clock()
+            self._entries.append(entry)
+            self._bytes += len(entry.payload or b"")
+            if len(self._entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES:
+                self.flush()
+            else:
+                self.flush_old()
+        if self._ticker is None and self._cache.encodes:
+            self._ticker = threading.Thread(target=self._tick, name="artdag_fed-commit", daemon=True)
+            self._ticker.start()
+
+    def flush_old(self) -> None:
+        """Commit if the oldest result waits for longer than `GROUP_SECONDS`."""
+        with self._lock:
+            if self._entries and self._clock() - self._oldest >= GROUP_SECONDS:
+                self.flush()
+
+    def flush(self) -> None:
+        """Commit everything that waits; raise what went wrong in the background."""
+        with self._lock:
+            if self._error is not None:
+                error, self._error = self._error, None
+                raise error
+            entries, self._entries, self._bytes = self._entries, [], 0
+            if not entries:
+                return
+            outcome = self._cache.commit(Changes(put=self._cache.stage(entries)))
+            self._cache.purge()
+            self._outcomes.append(outcome)
+            self._stale |= outcome.stale
+        if self._observe is not None:
+            self._observe(Event("committed", count=sum(outcome.stored.values())))
+
+    def take_stale(self) -> set[Cid]:
+        """The cids that were not kept since the last question."""
+        with self._lock:
+            stale, self._stale = self._stale, set()
+            return stale
+
+    def _tick(self) -> None:
+        while not self._stop.wait(GROUP_SECONDS):
+            try:
+                self.flush_old()
+            except BaseException as error:  # raised where the caller can catch it: in `flush`
+                self._error = error
+                return
+
+    def __enter__(self) -> Group:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._ticker is not None:
+            self._ticker.join()
+        self.flush()

@@ -1,0 +1,99 @@
+"""What a run would do: from the targets down, what is held, what is offered elsewhere, and what has to be computed.
+
+Rules: a target that is held needs none of its inputs, so they are not asked about; a cache is asked about many cids at a
+time; no result is read, nothing is written, nothing recurses.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import NamedTuple
+
+from artdag_fed.cache import Held, Origin, OriginCache
+from artdag_fed.dag import Node
+from artdag_fed.names import Cid
+
+__all__ = ["Plan", "Survey", "survey"]
+
+LOOK_AHEAD = (
+    1000  # cids in one question to the cache, at most; the first question is about one, then about more and more
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run would do now: cids, each once, from the targets down.
+
+    `reused`: held, and used as they are; `wanted`: missing here and offered elsewhere, the topmost of each path;
+    `computed`: missing.
+    """
+
+    reused: tuple[Cid, ...] = ()
+    wanted: tuple[Cid, ...] = ()
+    computed: tuple[Cid, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<Plan: {len(self.reused)} reused, {len(self.wanted)} wanted, {len(self.computed)} computed>"
+
+
+class Survey(NamedTuple):
+    """A plan with what was learnt on the way: the nodes to compute, and everything that was looked up."""
+
+    plan: Plan
+    nodes: tuple[Node, ...]
+    known: dict[Cid, Held | None]
+
+
+def survey(
+    cache: OriginCache,
+    targets: Sequence[Node],
+    *,
+    accepts: Callable[[Origin], bool] | None = None,
+    refresh: bool = False,
+    offered: Collection[Cid] = (),
+) -> Survey:
+    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed."""
+    reused, wanted, nodes = [], [], []
+    known: dict[Cid, Held | None] = {}
+    ahead = 1
+    queue = deque(targets)
+    seen: set[Cid] = set()
+    while queue:
+        node = queue.popleft()
+        cid = node.cid
+        if cid in seen:
+            continue
+        seen.add(cid)
+        if not refresh:
+            if cid not in known:
+                asked = _unknown(node, queue, known, ahead)
+                held = cache.held(asked)
+                known.update((other, held.get(other)) for other in asked)
+                ahead = min(4 * ahead, LOOK_AHEAD)
+            found = known[cid]
+            if found is not None and (accepts is None or accepts(found.origin)):
+                reused.append(cid)
+                continue
+            if cid in offered:
+                wanted.append(cid)
+                continue
+        nodes.append(node)
+        queue.extend(node.inputs)
+    return Survey(Plan(tuple(reused), tuple(wanted), tuple(n.cid for n in nodes)), tuple(nodes), known)
+
+
+def _unknown(node: Node, queue: Iterable[Node], known: Mapping[Cid, object], most: int) -> list[Cid]:
+    """The cids of `node` and of others that will be asked for soon if it is missing: a question costs more than a cid."""
+    found = {node.cid: None}
+    coming = deque(chain([node], islice(queue, most)))
+    walked = 0
+    while coming and len(found) < most and walked < 4 * most:
+        next_node = coming.popleft()
+        walked += 1
+        if next_node.cid not in known:
+            found[next_node.cid] = None
+        coming.extend(next_node.inputs)
+    return list(found)

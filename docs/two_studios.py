@@ -17,13 +17,13 @@ import sys
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 try:
-    from artdag_fed import Federation, Node, Record, export, invalidate, node, plan, pull, run
+    from artdag_fed import Bundle, Federation, Node, export, invalidate, node, plan, pull, run
     from artdag_fed import open as open_instance
 except ImportError as error:
     sys.exit(
@@ -60,21 +60,16 @@ def leader() -> Node:
 def studio_a(folder: Path) -> None:
     a = open_instance(folder / "studio-a")
     heading(1, f"Studio A renders the strip: {FRAMES} frames of a valley, {FRAMES * 4 + 2} steps in all.")
-    a = render(a, strip("warm"), folder / "strip-by-a.png")
-    a.cache.close()
+    render(a, strip("warm"), folder / "strip-by-a.png")
 
 
 def studio_b(folder: Path) -> None:
     b = open_instance(folder / "studio-b")
 
-    def fetch(peer: str) -> Iterator[Record]:
-        """What B calls to get A's results. Here it opens A's folder, A's process being over; a network could be behind
-        it as well: to the library it is just a function."""
-        a = open_instance(folder / peer)
-        try:
-            yield from export(a, peer)
-        finally:
-            a.cache.close()
+    def fetch(peer: str) -> Bundle:
+        """What B calls to get a peer's results. Here it opens the peer's folder, whose process is over; later a network
+        may be behind it: to the library it is just a function."""
+        return export(open_instance(folder / peer), peer)
 
     heading(2, "Studio B, another process with another folder, renders its own countdown.")
     b = render(b, leader(), folder / "leader-by-b.png")
@@ -100,8 +95,7 @@ def studio_b(folder: Path) -> None:
     said("B's own countdown: " + ("all of it still there" if frozenset(b) == own else "NOT what it was"))
 
     heading(7, "B renders the strip by itself.")
-    b = render(b, strip("warm"), folder / "strip-by-b-alone.png", same_as=folder / "strip-by-a.png")
-    b.cache.close()
+    render(b, strip("warm"), folder / "strip-by-b-alone.png", same_as=folder / "strip-by-a.png")
 
 
 def render(fed: Federation, target: Node, path: Path, *, same_as: Path | None = None, expected: int = -1) -> Federation:
@@ -147,7 +141,7 @@ def main() -> None:
         done = subprocess.run([sys.executable, __file__, "--only", studio, str(folder)], check=False)
         if done.returncode:
             sys.exit(f"studio {studio.upper()} ended with exit code {done.returncode}: see above")
-    print(f"\nThe whole story took {time.perf_counter() - began:.1f} s. B's strip in moonlight, and the one that both made:")
+    print(f"\nThe whole story took {time.perf_counter() - began:.1f} s. B's strip in moonlight, and the one both made:")
     print(f"   {folder / 'moonlight-by-b.png'}\n   {folder / 'strip-by-b-alone.png'}")
 
 

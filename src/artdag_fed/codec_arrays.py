@@ -4,7 +4,8 @@ Rules: elements of a fixed size and layout only: bool, int, uint, float and comp
 timedelta64, fixed bytes and text. The byte order is kept as it is; the elements come in C order, and what is read
 is a new, writable, aligned, C-contiguous array, copied once. Refused: objects (they would need pickle), long doubles
 (another layout on each platform), structured and void dtypes (their padding holds whatever was in memory: send a dict
-of the columns), and every subclass (masked, matrix, record arrays: they mean more than their elements).
+of the columns), and every subclass (masked, matrix, record arrays: they mean more than their elements). C types of one
+layout are one (`longlong` is read as `int64`), as their dtypes are equal.
 
 >>> is_array([1, 2]), is_numpy_scalar(1)
 (False, False)
@@ -83,7 +84,7 @@ def write_numpy_scalar(value: Any) -> tuple[str, str]:
     """`(dtype, hexadecimal bytes)`; text and bytes are spelt without their size: an empty one has none in NumPy."""
     if value.dtype.kind == "U":
         value.encode()  # half a surrogate pair is no text: UnicodeEncodeError
-        return "U", str(value)
+        return "U", str.__str__(value)  # not str(value): that drops NULs at the end
     if value.dtype.kind == "S":
         return "S", bytes(value).hex()
     return _spelling(value.dtype), value.tobytes().hex()

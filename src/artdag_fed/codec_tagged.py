@@ -25,7 +25,7 @@ from artdag_fed.codec_arrays import (
     write_array,
     write_numpy_scalar,
 )
-from artdag_fed.codec_plain import ATOMS, BOXES, DEPTH, fits, may_nest_over, nests_over, plain_text, read_unique
+from artdag_fed.codec_plain import ATOMS, BOXES, DEPTH, fits, is_deeper, nests_over, plain_text, read_unique
 from artdag_fed.codec_scalars import SCALAR_TAGS, SCALARS, read_scalar, write_scalar
 from artdag_fed.errors import CodecError
 from artdag_fed.names import shown
@@ -33,6 +33,7 @@ from artdag_fed.names import shown
 __all__ = ["Reader", "TypeRule", "Writer", "said"]
 
 _LENGTH = 8  # bytes that hold the length of the text
+_LEAF = 2  # levels of JSON in a node that is no container: an array has a list of sizes in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class Writer:
 class Reader:
     """One tagged payload being read: how far its buffers are used, and the rules for registered types."""
 
-    __slots__ = ("at", "may_be_deep", "rules", "view")
+    __slots__ = ("at", "is_deep", "rules", "view")
 
     def __init__(self, rules: Mapping[str, TypeRule], view: memoryview) -> None:
         self.rules = rules
@@ -177,8 +178,10 @@ class Reader:
     def value(self) -> Any:
         self.at = 1
         text = bytes(self.take(int.from_bytes(self.take(_LENGTH), "big")))
-        self.may_be_deep = may_nest_over(DEPTH, text)
-        value = self.read(read_unique(text.decode()), DEPTH)
+        if nests_over(DEPTH + _LEAF, text):
+            raise CodecError(f"a payload with more than {DEPTH} containers within each other")
+        self.is_deep = nests_over(DEPTH, text)  # else no part of it needs a look of its own
+        value = self.read(read_unique(text), DEPTH)
         if self.at != len(self.view):
             raise CodecError(f"a payload with {len(self.view) - self.at} bytes behind its last buffer")
         return value
@@ -218,7 +221,7 @@ class Reader:
         """The value of a container's node, where `room` is for the containers in it."""
         if tag == "json":
             [_, plain] = node
-            if type(plain) not in BOXES or (self.may_be_deep and nests_over(room + 1, plain)):
+            if type(plain) not in BOXES or (self.is_deep and is_deeper(room + 1, plain)):
                 raise CodecError(f'a payload whose "json" holds no list or dict, or over {DEPTH} within each other')
             return plain
         if tag == "type":

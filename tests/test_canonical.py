@@ -70,7 +70,9 @@ def random_text(rng: random.Random) -> str:
 def random_value(rng: random.Random, depth: int = 0) -> Any:
     kind = rng.randrange(10 if depth < 4 else 7)
     if kind < 3:
-        return rng.choice([None, True, False, 0, 1, -1, 0.0, -0.0, 1.0, "", "1", b"", b"1", 2**63 - 1, 2**63, -(2**63) - 1])
+        return rng.choice(
+            [None, True, False, 0, 1, -1, 0.0, -0.0, 1.0, "", "1", b"", b"1", 2**63 - 1, 2**63, -(2**63) - 1]
+        )
     if kind == 3:
         return rng.randint(-(2 ** rng.randrange(1, 200)), 2 ** rng.randrange(1, 200))
     if kind == 4:

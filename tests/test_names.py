@@ -20,7 +20,27 @@ def test_a_token_of_any_system_is_a_cid(cid: str) -> None:
 
 @pytest.mark.parametrize(
     "cid",
-    ["", "a" * 129, ".a", "..", "-a", "_a", ":a", "a/b", "a\\b", "a b", " a", "a ", "a\n", "a\x00", "é", "aé", "٣", "ａ", "a%2f"],
+    [
+        "",
+        "a" * 129,
+        ".a",
+        "..",
+        "-a",
+        "_a",
+        ":a",
+        "a/b",
+        "a\\b",
+        "a b",
+        " a",
+        "a ",
+        "a\n",
+        "a\x00",
+        "é",
+        "aé",
+        "٣",
+        "\uff41",  # full-width a
+        "a%2f",
+    ],
 )
 def test_what_could_be_a_path_a_flag_or_two_spellings_is_no_cid(cid: str) -> None:
     assert not is_cid(cid)
@@ -29,7 +49,8 @@ def test_what_could_be_a_path_a_flag_or_two_spellings_is_no_cid(cid: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "peer", ["alice", "@studio@artdag.example", "a", "Ünï", "две студии", "工作室", "a" * PEER_BYTES, "é" * 127, "🎨", "a b"]
+    "peer",
+    ["alice", "@studio@artdag.example", "a", "Ünï", "две студии", "工作室", "a" * PEER_BYTES, "é" * 127, "🎨", "a b"],
 )
 def test_text_that_a_person_reads_is_a_peer(peer: str) -> None:
     assert is_peer(peer)

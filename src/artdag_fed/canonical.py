@@ -178,11 +178,7 @@ def _why_not(value: object) -> str:
 # --- the way back ---------------------------------------------------------------------------
 
 
-def _refuse_number(text: str) -> NoReturn:
-    raise ValueError(f"{shown(text)} is no number of the canonical form")
-
-
-_decode = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number).decode
+_decode = json.JSONDecoder().decode  # what else JSON can say, floats and NaN too, comes out as another text again
 
 
 def from_canonical(text: str) -> Any:

@@ -259,7 +259,7 @@ class Dag:
         try:
             return self._nodes[cid]
         except (KeyError, TypeError):
-            what = shown(cid) if isinstance(cid, str) else f"a {type(cid).__name__}"
+            what = shown(cid) if type(cid) is str else f"a {type(cid).__name__}"
             raise KeyError(f"{what} is no cid of a node in this Dag ({_counted(len(self), 'node')})") from None
 
     def __eq__(self, other: object) -> bool:

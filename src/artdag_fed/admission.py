@@ -69,7 +69,12 @@ class Gate:
             return "malformed"
         if len(recipe) > limits.recipe_bytes:
             return "malformed"
-        payload = self._payload(record)
+        try:
+            payload: bytes | None = record.payload
+        except CodecError:
+            payload = self._encoded(record)
+        if type(payload) is not bytes:
+            payload = None
         size = 0 if payload is None else len(payload)
         if size > limits.record_bytes or (payload is None and (self._encodes or self._verify is not None)):
             return "malformed"
@@ -104,18 +109,12 @@ class Gate:
             return "malformed"
         return Entry(cid, origin, digest, None, value, True, recipe)
 
-    def _payload(self, record: Record) -> bytes | None:
-        """The record's bytes, or None where its result has none."""
+    def _encoded(self, record: Record) -> bytes | None:
+        """The bytes of a result that its record has none for: the receiving codec may know a type more."""
         try:
-            payload = record.payload
+            return self._codec.encode(record.result)
         except CodecError:
-            try:
-                payload = self._codec.encode(
-                    record.result
-                )  # the receiving codec may know a type that the other did not
-            except CodecError:
-                return None
-        return payload if type(payload) is bytes else None
+            return None
 
     def _origin(self, record: Record) -> Origin | Reason:
         """The verdict over peer and lineage, which many records of a bundle share."""

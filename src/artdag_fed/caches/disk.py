@@ -246,13 +246,13 @@ class DiskCache(MutableMapping[Cid, Any]):
                 if laid is None:
                     return Outcome(withdrawn=withdrawn, dropped=dropped)
                 table = laid.fill(db)
-                stale = settle(db, table, laid.bases)
-                verdicts = Verdicts(db, table, laid.origins)
+                stale = settle(db, table, laid.kinds)
+                verdicts = Verdicts(db, table, laid.kinds)
                 drop(db, verdicts.doomed)
-                stored, first_new, inserted = insert(db, table, laid.origins)
+                stored, first_new, inserted = insert(db, table, laid.kinds)
                 unchanged, clashes = verdicts.unchanged, verdicts.clashes
                 if inserted + verdicts.kept + len(stale) < laid.count:
-                    more_unchanged, more_clashes = repeats(db, table, laid.origins, first_new)
+                    more_unchanged, more_clashes = repeats(db, table, laid.kinds, first_new)
                     unchanged, clashes = unchanged + more_unchanged, clashes + more_clashes
                 if laid.area is not None:
                     rows = db.execute(

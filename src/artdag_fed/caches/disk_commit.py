@@ -12,21 +12,26 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from artdag_fed.cache import Clash, Origin
 from artdag_fed.names import Cid
 
-__all__ = ["BATCH", "Verdicts", "batches", "drop", "insert", "origin_of", "repeats", "settle", "withdraw"]
+__all__ = ["BATCH", "Kind", "Verdicts", "batches", "drop", "insert", "origin_of", "repeats", "settle", "withdraw"]
 
 T = TypeVar("T")
 
 BATCH = 1000  # rows that are looked up, dropped or purged at a time: a few milliseconds under the lock
 
-STAGED = (
-    "CREATE TEMP TABLE {} (cid TEXT, origin INTEGER, size INTEGER, digest TEXT, inputs_digest TEXT, recipe BLOB,"
-    " payload BLOB, replaces INTEGER, basis INTEGER)"
-)
+STAGED = "CREATE TEMP TABLE {} (cid TEXT, kind INTEGER, digest TEXT, inputs_digest TEXT, recipe BLOB, payload BLOB, size INTEGER)"
+
+
+class Kind(NamedTuple):
+    """What many entries have in common: see `Entry`."""
+
+    origin: Origin
+    replace: bool
+    basis: frozenset[int]
 
 
 def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
@@ -83,21 +88,21 @@ class Verdicts:
     of rows that make room.
     """
 
-    def __init__(self, db: sqlite3.Connection, table: str, origins: Sequence[Origin]) -> None:
+    def __init__(self, db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> None:
         self.unchanged = 0
         self.clashes: list[Clash] = []
         self.kept = 0
         self.doomed: set[int] = set()
         rows = db.execute(
-            f"SELECT s.cid, s.origin, s.digest, s.replaces, r.id, r.digest, o.live, o.peer, o.lineage FROM temp.{table} s"
+            f"SELECT s.cid, s.kind, s.digest, r.id, r.digest, o.live, o.peer, o.lineage FROM temp.{table} s"
             " CROSS JOIN result r ON r.cid = s.cid CROSS JOIN origin o ON o.id = r.origin ORDER BY s.cid, s.rowid"
         )
-        for cid, number, digest, replaces, id, held_digest, live, peer, lineage in rows:
+        for cid, number, digest, id, held_digest, live, peer, lineage in rows:
             if not live:  # as good as not there
                 self.doomed.add(id)
                 continue
-            offered = origins[number]
-            replaced = offered.local and (bool(replaces) or peer is not None)
+            offered, replace, _ = kinds[number]
+            replaced = offered.local and (replace or peer is not None)
             if digest != held_digest:
                 self.clashes.append(Clash(cid, origin_of(peer, lineage), held_digest, offered, digest, replaced))
             elif not replaced:
@@ -108,32 +113,27 @@ class Verdicts:
                 self.kept += 1
 
 
-def insert(db: sqlite3.Connection, table: str, origins: Sequence[Origin]) -> tuple[dict[Origin, int], int, int]:
+def insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> tuple[dict[Origin, int], int, int]:
     """Insert what is staged and not held, in the order of the cids.
 
     The number stored by origin, the first id that may be new, and the number of rows inserted.
     """
-    db.execute("CREATE TEMP TABLE IF NOT EXISTS origin_of_staged (number INTEGER PRIMARY KEY, id INTEGER)")
-    db.execute("DELETE FROM temp.origin_of_staged")
-    by_id: dict[int, Origin] = {}
-    for number, origin in enumerate(origins):
-        row = _row_of(origin)
-        found = db.execute("SELECT id FROM origin WHERE live AND peer IS ? AND lineage = ?", row).fetchone()
-        if found is None:
-            found = (
-                db.execute(
-                    "INSERT INTO origin (peer, lineage, live, results, bytes) VALUES (?, ?, 1, 0, 0)", row
-                ).lastrowid,
-            )
-        by_id[found[0]] = origin
-        db.execute("INSERT INTO temp.origin_of_staged VALUES (?, ?)", (number, found[0]))
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS origin_of_kind (kind INTEGER PRIMARY KEY, id INTEGER)")
+    db.execute("DELETE FROM temp.origin_of_kind")
+    ids: dict[Origin, int] = {}
+    for number, (origin, _, _) in enumerate(kinds):
+        if origin not in ids:
+            ids[origin] = _live_id(db, origin)
+        db.execute("INSERT INTO temp.origin_of_kind VALUES (?, ?)", (number, ids[origin]))
+    by_id = {id: origin for origin, id in ids.items()}
     (last,) = db.execute("SELECT coalesce(max(id), 0) FROM result").fetchone()
     inserted = db.execute(
         # In the order of the cids, so that the index of cids is written from left to right; of two rows for one cid the
-        # first stays.
+        # first stays. Sorting the numbers and fetching the rows by them takes two thirds of sorting the rows.
         "INSERT OR IGNORE INTO result (cid, origin, size, digest, inputs_digest, recipe, payload)"
-        f" SELECT s.cid, m.id, s.size, s.digest, s.inputs_digest, s.recipe, s.payload FROM temp.{table} s"
-        " CROSS JOIN temp.origin_of_staged m ON m.number = s.origin ORDER BY s.cid, s.rowid"
+        " SELECT s.cid, k.id, s.size, s.digest, s.inputs_digest, s.recipe, s.payload"
+        f" FROM (SELECT rowid AS number FROM temp.{table} ORDER BY cid, rowid) AS o"
+        f" CROSS JOIN temp.{table} AS s ON s.rowid = o.number CROSS JOIN temp.origin_of_kind AS k ON k.kind = s.kind"
     ).rowcount
     counts = db.execute(
         "SELECT origin, count(*), sum(size) FROM result WHERE id > ? GROUP BY origin", (last,)
@@ -142,11 +142,21 @@ def insert(db: sqlite3.Connection, table: str, origins: Sequence[Origin]) -> tup
     return {by_id[id]: count for id, count, _ in counts}, last + 1, inserted
 
 
-def repeats(db: sqlite3.Connection, table: str, origins: Sequence[Origin], first_new: int) -> tuple[int, list[Clash]]:
+def _live_id(db: sqlite3.Connection, origin: Origin) -> int:
+    row = _row_of(origin)
+    found = db.execute("SELECT id FROM origin WHERE live AND peer IS ? AND lineage = ?", row).fetchone()
+    if found is not None:
+        return int(found[0])
+    made = db.execute("INSERT INTO origin (peer, lineage, live, results, bytes) VALUES (?, ?, 1, 0, 0)", row).lastrowid
+    assert made is not None
+    return made
+
+
+def repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], first_new: int) -> tuple[int, list[Clash]]:
     """Of several staged rows for one cid, the later ones judged against the first: unchanged, and clashes."""
     unchanged, clashes = 0, []
     rows = db.execute(
-        f"SELECT s.cid, s.origin, s.digest, r.digest, o.peer, o.lineage FROM temp.{table} s"
+        f"SELECT s.cid, s.kind, s.digest, r.digest, o.peer, o.lineage FROM temp.{table} s"
         f" JOIN (SELECT cid, min(rowid) AS first FROM temp.{table} GROUP BY cid HAVING count(*) > 1) d"
         " ON d.cid = s.cid AND s.rowid > d.first"
         " JOIN result r ON r.cid = s.cid JOIN origin o ON o.id = r.origin WHERE r.id >= ?",
@@ -156,21 +166,23 @@ def repeats(db: sqlite3.Connection, table: str, origins: Sequence[Origin], first
         if digest == held_digest:
             unchanged += 1
         else:
-            clashes.append(Clash(cid, origin_of(peer, lineage), held_digest, origins[number], digest, replaced=False))
+            clashes.append(
+                Clash(cid, origin_of(peer, lineage), held_digest, kinds[number].origin, digest, replaced=False)
+            )
     return unchanged, clashes
 
 
-def settle(db: sqlite3.Connection, table: str, bases: Sequence[frozenset[int]]) -> frozenset[Cid]:
+def settle(db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> frozenset[Cid]:
     """Take out what was computed from something that was withdrawn meanwhile; the cids."""
-    tokens = frozenset().union(*bases)
+    tokens = frozenset().union(*(kind.basis for kind in kinds))
     if not tokens:
         return frozenset()
     rows = db.execute(
         "SELECT id FROM origin WHERE live AND id IN (SELECT value FROM json_each(?))", (json.dumps(sorted(tokens)),)
     )
     withdrawn = tokens - {id for (id,) in rows}
-    numbers = json.dumps([number for number, basis in enumerate(bases) if basis & withdrawn])
-    where = "basis IN (SELECT value FROM json_each(?))"
+    numbers = json.dumps([number for number, kind in enumerate(kinds) if kind.basis & withdrawn])
+    where = "kind IN (SELECT value FROM json_each(?))"
     stale = frozenset(cid for (cid,) in db.execute(f"SELECT cid FROM temp.{table} WHERE {where}", (numbers,)))
     if stale:
         db.execute(f"DELETE FROM temp.{table} WHERE {where}", (numbers,))

@@ -12,9 +12,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Any, Protocol
 
-from artdag_fed.cache import Entry, Origin
+from artdag_fed.cache import Entry
 from artdag_fed.caches.disk_blobs import Area, Blobs
-from artdag_fed.caches.disk_commit import STAGED
+from artdag_fed.caches.disk_commit import STAGED, Kind
 from artdag_fed.caches.disk_index import store_error
 from artdag_fed.errors import StoreError
 
@@ -45,47 +45,36 @@ class Laid:
         self._cache = cache
         self._name = name
         self._rows: list[tuple[Any, ...]] = []
-        self._bytes = 0
         self._spilled = False
-        self._numbers: dict[Origin, int] = {}
-        self._basis_numbers: dict[frozenset[int], int] = {}
+        self._kinds: dict[Kind, int] = {}
         self.area: Area | None = None
         self.count = 0
 
     @property
-    def origins(self) -> list[Origin]:
-        """The origins of the entries; a row names one by its place here."""
-        return list(self._numbers)
-
-    @property
-    def bases(self) -> list[frozenset[int]]:
-        """The sets of tokens that entries were computed from; a row names one by its place here."""
-        return list(self._basis_numbers)
+    def kinds(self) -> list[Kind]:
+        """What many entries have in common; a row names one by its place here."""
+        return list(self._kinds)
 
     def extend(self, entries: Iterable[Entry]) -> None:
         """Take all of them; the files are on the disk when it returns."""
-        origin, number, basis, basis_number = None, 0, None, 0
+        origin, basis, replace, kind = None, None, None, 0
         rows, weight = self._rows, 0
-        for cid, entry_origin, digest, payload, _, _, recipe, inputs_digest, replace, entry_basis in entries:
+        for cid, entry_origin, digest, payload, _, _, recipe, inputs_digest, entry_replace, entry_basis in entries:
             assert payload is not None  # an entry for a cache that encodes
-            # Origins are few and come in runs: to hash one for each record costs as much as all the rest here.
-            if entry_origin is not origin:
-                origin = entry_origin
-                number = self._numbers.setdefault(origin, len(self._numbers))
-            if entry_basis is not basis:
-                basis = entry_basis
-                basis_number = self._basis_numbers.setdefault(basis, len(self._basis_numbers))
+            # Kinds are few and come in runs: to hash one for each record costs as much as all the rest here.
+            if entry_origin is not origin or entry_basis is not basis or entry_replace is not replace:
+                origin, basis, replace = entry_origin, entry_basis, entry_replace
+                kind = self._kinds.setdefault(Kind(origin, replace, basis), len(self._kinds))
             size = len(payload)
             if size > INLINE_BYTES:
                 self._write(digest, payload)
-                payload = None
+                rows.append((cid, kind, digest, inputs_digest, recipe, None, size))
             else:
                 weight += size
-            rows.append((cid, number, size, digest, inputs_digest, recipe, payload, replace, basis_number))
+                rows.append((cid, kind, digest, inputs_digest, recipe, payload, size))
             weight += len(recipe) + 400  # what a row weighs by itself
             if weight > SPILL_BYTES:
-                with self._cache.alone() as db:
-                    self._insert(db, spill=True)
+                self._spill()
                 weight = 0
         if self.area is not None:
             try:
@@ -95,14 +84,16 @@ class Laid:
         self.count += len(rows)
 
     def fill(self, db: sqlite3.Connection) -> str:
-        """Put all rows into a temporary table, inside the caller's transaction; its name."""
-        self._insert(db, spill=False)
-        return self.table
-
-    @property
-    def table(self) -> str:
-        # What fits into memory shares one table that stays, so that its statements are compiled once.
-        return self._name if self._spilled else "staged"
+        """Have all rows in a temporary table, inside the caller's transaction; its name."""
+        table = self._name
+        if not self._spilled:
+            # What fits into memory shares one table that stays, so that its statements are compiled once.
+            table = "staged"
+            db.execute(STAGED.format("IF NOT EXISTS staged"))
+            db.execute("DELETE FROM temp.staged")
+        self._insert(db, table)
+        self._rows.clear()
+        return table
 
     def close(self) -> None:
         """Throw away what was laid ready; nothing when called again."""
@@ -115,20 +106,23 @@ class Laid:
             area, self.area = self.area, None
             area.close()
 
-    def _insert(self, db: sqlite3.Connection, *, spill: bool) -> None:
-        if spill:
+    def _spill(self) -> None:
+        with self._cache.alone() as db:
             db.execute("BEGIN")  # of the temporary database alone: the index is not touched, so not locked
-            if not self._spilled:
-                db.execute(STAGED.format(self._name))
-                self._spilled = True
-            self.count += len(self._rows)
-        elif not self._spilled:
-            db.execute(STAGED.format("IF NOT EXISTS staged"))
-            db.execute("DELETE FROM temp.staged")
-        db.executemany(f"INSERT INTO temp.{self.table} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
-        if spill:
-            db.execute("COMMIT")
+            try:
+                if not self._spilled:
+                    db.execute(STAGED.format(self._name))
+                self._insert(db, self._name)
+                db.execute("COMMIT")
+            except BaseException:
+                db.execute("ROLLBACK")
+                raise
+        self._spilled = True
+        self.count += len(self._rows)
         self._rows.clear()
+
+    def _insert(self, db: sqlite3.Connection, table: str) -> None:
+        db.executemany(f"INSERT INTO temp.{table} VALUES (?, ?, ?, ?, ?, ?, ?)", self._rows)
 
     def _write(self, digest: str, payload: bytes) -> None:
         try:

@@ -1,0 +1,1 @@
+"""Benchmarks: commands that print ratios taken in one run. They never fail on time."""

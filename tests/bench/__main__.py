@@ -1,0 +1,240 @@
+"""`python -m tests.bench [name ...] [--rounds N] [--small]`: the durable cache and the ids beside plain `sqlite3` and `json`.
+
+"Plain" is the `sqlite3` module with one transaction, WAL, synchronous NORMAL, default cache and page size, and a
+`WITHOUT ROWID` table keyed by text: what one would write who needs neither trust nor provenance nor digests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
+
+import artdag_fed
+from artdag_fed import Dag, Event, Federation, Node, Record, import_, invalidate, node, run
+from artdag_fed.cache import Changes, Entry, Origin
+from artdag_fed.caches.disk import DiskCache
+from artdag_fed.codec import DEFAULT
+from tests.bench.measure import Round, ratio, seconds
+
+SMALL = False
+
+
+def n(count: int) -> int:
+    return max(count // 20, 10) if SMALL else count
+
+
+def cid(i: int) -> str:
+    return hashlib.sha256(b"%d" % i).hexdigest()
+
+
+def plain_db(folder: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(folder / "plain.db", isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=NORMAL")
+    db.execute("CREATE TABLE IF NOT EXISTS kv (k TEXT PRIMARY KEY, v BLOB) WITHOUT ROWID")
+    return db
+
+
+def plain_put(folder: Path, rows: Iterable[tuple[str, bytes]]) -> sqlite3.Connection:
+    db = plain_db(folder)
+    db.execute("BEGIN")
+    db.executemany("INSERT OR REPLACE INTO kv VALUES (?, ?)", rows)
+    db.execute("COMMIT")
+    return db
+
+
+# --- import -------------------------------------------------------------------------------------
+
+
+def importing(count: int, size: int) -> tuple[Round, Round]:
+    rows = [(cid(i), DEFAULT.encode(os.urandom(size - 1))) for i in range(count)]
+    digests = [hashlib.sha256(payload).hexdigest() for _, payload in rows]
+
+    def ours(folder: Path) -> Callable[[], object]:
+        # As they come from a wire: bytes and the digest that their sender declares, both unchecked.
+        bundle = [Record.encoded(c, payload, d, "alice") for (c, payload), d in zip(rows, digests, strict=True)]
+        return lambda: import_(artdag_fed.open(folder / "cache"), bundle, {"alice"}.__contains__)
+
+    return ours, lambda folder: lambda: plain_put(folder, rows)
+
+
+# --- invalidate ---------------------------------------------------------------------------------
+
+
+def fill(folder: Path, total: int, alices: int, *, derived: bool) -> None:
+    """`total` local results; of `alices` more, alice is the peer, or they are local and rest on her."""
+    cache = DiskCache(folder)
+    local, hers = Origin(None), Origin(None, frozenset({"alice"})) if derived else Origin("alice")
+    entries = (
+        Entry(cid(i), hers if i < alices else local, hashlib.sha256(b"Jnull").hexdigest(), b"Jnull", None, False)
+        for i in range(total)
+    )
+    cache.commit(Changes(put=cache.stage(entries)))
+    cache.close()
+
+
+def invalidating(*, derived: bool, total: int, alices: int, rounds: int, at_most: float) -> None:
+    """Rounds on one instance: alice's results are put back between them, outside the timing."""
+    import statistics
+    import tempfile
+    import time
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name) / "cache"
+        fill(folder, total, alices, derived=derived)
+        fed = artdag_fed.open(folder)
+        marks, commits = [], []
+        for i in range(rounds):
+            committed: list[float] = []
+
+            def told(event: Event, committed: list[float] = committed) -> None:
+                if event.kind == "withdrawn":
+                    committed.append(time.perf_counter())
+
+            began = time.perf_counter()
+            after = invalidate(fed, "alice", derived=derived, observe=told)
+            marks.append(committed[0] - began)
+            assert after.report.dropped == alices, after.report
+            while fed.cache.purge():
+                pass
+            began = time.perf_counter()
+            fed.cache[f"one-{i}"] = i
+            commits.append(time.perf_counter() - began)
+            fill(folder, total, alices, derived=derived)
+        found = statistics.median(marks) / statistics.median(commits)
+        what = "derived" if derived else "not derived"
+        verdict = "" if found <= at_most else "   <-- above"
+        print(
+            f"invalidate ({what}), mark committed, {alices:,} of {total:,} / a one-row commit\n"
+            f"    mark {statistics.median(marks) * 1e3:.2f} ms, commit {statistics.median(commits) * 1e3:.2f} ms:"
+            f" {found:.2f} (at most {at_most}){verdict}",
+            flush=True,
+        )
+
+
+# --- nodes --------------------------------------------------------------------------------------
+
+
+def making_nodes(count: int) -> tuple[Round, Round]:
+    first, second = node("load@1", path="a.png"), node("load@1", path="b.png")
+    content = [first.cid, second.cid]
+
+    def ours() -> None:
+        for i in range(count):
+            node("blur@1", first, second, radius=i, mode="gauss", wrap=True)
+
+    def plain() -> None:
+        for i in range(count):
+            params = {"radius": i, "mode": "gauss", "wrap": True}
+            text = json.dumps({"op": "blur@1", "inputs": content, "params": params}, sort_keys=True)
+            hashlib.sha256(text.encode()).hexdigest()
+
+    return lambda folder: ours, lambda folder: plain
+
+
+# --- run ----------------------------------------------------------------------------------------
+
+
+def add(op: str, inputs: tuple[Any, ...], params: Any) -> Any:
+    return {"n": params["n"], "of": len(inputs)}
+
+
+def nodes(count: int) -> list[Node]:
+    made: list[Node] = []
+    for i in range(count):
+        made.append(node("add@1", *made[-1:], n=i) if i % 10 else node("add@1", n=i))
+    return made
+
+
+def cold(count: int) -> tuple[Round, Round]:
+    made = nodes(count)
+    dag = Dag(*made)
+
+    def ours(folder: Path) -> Callable[[], object]:
+        return lambda: run(artdag_fed.open(folder / "cache"), dag, add)
+
+    def plain(folder: Path) -> Callable[[], object]:
+        def timed() -> object:
+            rows, results = [], {}
+            for one in made:
+                result = add(one.op, tuple(results[i.cid] for i in one.inputs), one.params)
+                results[one.cid] = result
+                rows.append((one.cid, json.dumps(result).encode()))
+            return plain_put(folder, rows), results
+
+        return timed
+
+    return ours, plain
+
+
+def warm(count: int, *, wanted: int) -> tuple[Round, Round]:
+    made = nodes(count)
+    dag = Dag(*made) if wanted > 1 else made[-1]
+    keys = [one.cid for one in (made if wanted > 1 else made[-1:])]
+
+    def ours(folder: Path) -> Callable[[], object]:
+        run(artdag_fed.open(folder / "cache"), Dag(*made), add).federation.cache.close()
+
+        def timed() -> object:
+            done = run(artdag_fed.open(folder / "cache"), dag, add)
+            assert not done.computed
+            return done
+
+        return timed
+
+    def plain(folder: Path) -> Callable[[], object]:
+        plain_put(folder, [(one.cid, json.dumps(add(one.op, one.inputs, one.params)).encode()) for one in made]).close()
+
+        def timed() -> object:
+            db = sqlite3.connect(folder / "plain.db", isolation_level=None)
+            if wanted == 1:
+                return db, json.loads(db.execute("SELECT v FROM kv WHERE k = ?", keys).fetchone()[0])
+            select = "SELECT k, v FROM kv WHERE k IN (SELECT value FROM json_each(?))"
+            return db, {k: json.loads(v) for k, v in db.execute(select, (json.dumps(keys),))}
+
+        return timed
+
+    return ours, plain
+
+
+def main() -> None:
+    global SMALL
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("names", nargs="*", help="import, blobs, invalidate, node, cold, warm, target (default: all)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="a twentieth of the size: shows that it works, not how fast")
+    asked = parser.parse_args()
+    SMALL = asked.small
+    rounds = asked.rounds
+
+    def wants(name: str) -> bool:
+        return not asked.names or name in asked.names
+
+    if wants("import"):
+        ratio("import of 100,000 records of 200 B", *importing(n(100_000), 200), 0.9, rounds)
+    if wants("blobs"):
+        ratio("import of 500 records of 1 MB", *importing(n(500), 1_000_000), 0.3, rounds)
+    if wants("invalidate"):
+        for derived in (False, True):
+            invalidating(derived=derived, total=n(1_000_000), alices=n(100_000), rounds=max(rounds, 3), at_most=2)
+    if wants("node"):
+        ratio("10,000 node(...) calls", *making_nodes(n(10_000)), 1.2, 3 * rounds)
+    if wants("cold"):
+        ratio("cold run of 10,000 trivial nodes, durable", *cold(n(10_000)), 2.2, 2 * rounds)
+    if wants("warm"):
+        ratio("warm run, all 10,000 results wanted, opening included", *warm(n(10_000), wanted=n(10_000)), 1.4, 3 * rounds)
+    if wants("target"):
+        ratio("warm run, one held target of a 10,000-node DAG, opening included", *warm(n(10_000), wanted=1), 2, 5 * rounds)
+
+
+if __name__ == "__main__":
+    main()

@@ -206,15 +206,30 @@ def test_a_list_that_looks_like_a_tagged_node_stays_that_list() -> None:
 
 def test_equal_sets_have_equal_bytes_whatever_order_they_were_made_in() -> None:
     items = [*range(0, 4000, 8), "a", b"b", (1, b"buffer"), frozenset({1, 2}), None, 2.5]
+    items += [bytes([n]) * 3 for n in range(20)]  # one text for all; only their buffers differ
     shuffled = copy.copy(items)
     random.Random(1).shuffle(shuffled)
     assert DEFAULT.encode(set(items)) == DEFAULT.encode(set(shuffled))
     assert same(DEFAULT.decode(DEFAULT.encode(set(items))), set(items))
+    assert DEFAULT.encode({bytes([n]) for n in range(40)}).endswith(bytes(range(40)))
 
 
 def test_dicts_in_another_order_are_other_bytes() -> None:
     assert DEFAULT.encode({"a": 1, "b": 2}) != DEFAULT.encode({"b": 2, "a": 1})
     assert list(DEFAULT.decode(DEFAULT.encode({"b": 2, "a": 1}))) == ["b", "a"]
+
+
+def test_integers_beyond_64_bits_are_never_json_numbers_whatever_holds_them() -> None:
+    for number in (2**63, -(2**63) - 1):
+        for count in (1, 40):
+            for value in (
+                [number] * count,
+                [1] * count + [number],
+                {str(i): number for i in range(count)},
+                (number,) * count,
+            ):
+                assert str(number).encode() not in DEFAULT.encode(value)
+                assert b'["int",' in DEFAULT.encode(value)
 
 
 def test_several_nans_in_a_set_stay_several() -> None:
@@ -555,6 +570,17 @@ def mutations(payload: bytes, chance: random.Random) -> bytes:
         size = bytes(mutant).rfind(b"]") - 8
         mutant[1:9] = max(size, 0).to_bytes(8, "big")
     return bytes(mutant)
+
+
+def test_sizes_whose_arithmetic_would_take_quadratic_time_are_refused_before_it() -> None:
+    long = "1" + "0" * 20_000
+    for above, below in ((long, "3"), ("3", long)):
+        with pytest.raises(CodecError, match="a fraction of more than"):
+            DEFAULT.decode(tagged(f'["fraction","{above}","{below}"]'))
+    with pytest.raises(CodecError, match="list of sizes"):
+        DEFAULT.decode(tagged('["ndarray","|u1",[' + "1," * 1000 + "1],1]", b"x"))
+    with pytest.raises(CodecError, match="bits"):
+        DEFAULT.encode([Fraction(1, 2**70_000)])
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -97,8 +97,9 @@ def _json_writer() -> Callable[[Any], str]:
     make = getattr(json.encoder, "c_make_encoder", None)
     if make is None:
         return json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
-    write = make(None, None, json.encoder.encode_basestring, None, ":", ",", False, False, False)
-    return lambda value: "".join(write(value, 0))
+    quote = json.encoder.encode_basestring  # half the time for a text that stands alone
+    write = make(None, None, quote, None, ":", ",", False, False, False)
+    return lambda value: quote(value) if type(value) is str else "".join(write(value, 0))
 
 
 plain_text = _json_writer()

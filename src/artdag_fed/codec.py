@@ -92,7 +92,7 @@ class Codec:
     def decode(self, payload: bytes | bytearray | memoryview) -> Any:
         """The value of a payload. Only `CodecError` comes out of it, whatever the bytes.
 
-        The cost in time and memory is linear in the size of the payload, whatever sizes it claims. Raises `TypeError`
+        The memory it takes is linear in the size of the payload, whatever sizes that claims. Raises `TypeError`
         where `payload` is no contiguous bytes-like object.
         """
         if type(payload) is not bytes:

@@ -58,6 +58,8 @@ class DiskCache(MutableMapping[Cid, Any]):
         self.path = os.path.realpath(path)
         self._codec = DEFAULT if codec is None else codec
         self.blobs = Blobs(self.path)
+        self._forked = threading.Lock()
+        self._inherited: list[sqlite3.Connection] = []
         self._open()
 
     def _open(self) -> None:
@@ -73,9 +75,7 @@ class DiskCache(MutableMapping[Cid, Any]):
     def alone(self) -> Iterator[sqlite3.Connection]:
         """The connection, alone with it. Each statement sees one state of the index; nothing is held in between."""
         if self._pid != os.getpid():
-            # SQLite forbids a child to use, or even to close, what was open when it was forked: hence the reference.
-            self._parents = self._db
-            self._open()
+            self._reopen()
         with self._lock:
             if self._db is None:
                 raise StoreError(f"{self.path} was closed: open it again")
@@ -97,11 +97,26 @@ class DiskCache(MutableMapping[Cid, Any]):
                     db.execute("ROLLBACK")
                 raise
 
+    def _reopen(self) -> None:
+        """A connection of this process's own, where it was forked from the one that opened the cache."""
+        with self._forked:  # two threads of the child may come at once
+            if self._pid != os.getpid() and self._db is not None:
+                # SQLite forbids a child to use, or even to close, what was open when it was forked: hence the reference.
+                self._inherited.append(self._db)
+                self._open()
+
     def close(self) -> None:
+        if self._pid != os.getpid():
+            self._reopen()
         with self._lock:
-            if self._db is not None and self._pid == os.getpid():
+            if self._db is not None:
                 self._db.close()
             self._db = None
+
+    def __del__(self) -> None:
+        # Closing is optional, so forgetting it is no ResourceWarning (Python 3.13 gives one for a connection).
+        if getattr(self, "_db", None) is not None and self._pid == os.getpid():
+            self.close()
 
     # --- looking ----------------------------------------------------------------------------
 
@@ -112,13 +127,13 @@ class DiskCache(MutableMapping[Cid, Any]):
     @property
     def provenance(self) -> Mapping[Cid, PeerId]:
         where = "o.peer IS NOT NULL"
-        return LiveView(self, lambda origin: origin.peer, lambda: self._cids(where), lambda: self._count(where))
+        return LiveView(self, lambda origin: origin.peer, lambda: self._places(where), lambda: self._count(where))
 
     @property
     def lineage(self) -> Mapping[Cid, frozenset[PeerId]]:
         where = "o.lineage <> '[]'"
         return LiveView(
-            self, lambda origin: origin.lineage or None, lambda: self._cids(where), lambda: self._count(where)
+            self, lambda origin: origin.lineage or None, lambda: self._places(where), lambda: self._count(where)
         )
 
     def origins(self) -> dict[Origin, int]:
@@ -138,14 +153,7 @@ class DiskCache(MutableMapping[Cid, Any]):
     def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, Any]:
         results = {}
         for batch in batches(cids):
-            with self.alone() as db:
-                rows = db.execute(
-                    f"SELECT r.cid, r.origin, r.digest, r.size, r.payload {_ASKED}", (json.dumps(batch),)
-                ).fetchall()
-            for cid, token, digest, size, payload in rows:
-                payload = self._checked(cid, digest, size, payload, observe)
-                if payload is None:
-                    continue
+            for cid, token, _, payload in self._read("r.cid, r.origin, r.digest, r.payload, r.size", batch, observe):
                 try:
                     results[cid] = self._codec.decode(payload)
                 except CodecError as error:
@@ -155,15 +163,47 @@ class DiskCache(MutableMapping[Cid, Any]):
         return results
 
     def stored(self, cid: Cid) -> Stored | None:
-        with self.alone() as db:
-            row = db.execute(
-                f"SELECT r.origin, r.digest, r.size, r.recipe, r.payload {_ASKED}", (json.dumps([cid]),)
-            ).fetchone()
-        if row is None:
+        columns = "r.cid, r.origin, r.digest, r.payload, r.size, r.recipe"
+        for _, token, digest, payload, recipe in self._read(columns, [cid], None):
+            return Stored(self._origin(token), digest, payload, None, recipe)
+        return None
+
+    def _read(
+        self, columns: str, cids: list[Cid], observe: Callable[[Event], None] | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of `columns` (cid, origin, digest, payload, size, ...) with the payload checked, and without the size.
+
+        What fails the check is left out, and word given of it.
+        """
+        gone: dict[Cid, str] = {}
+        while cids:
+            with self.alone() as db:
+                rows = db.execute(f"SELECT {columns} {_ASKED}", (json.dumps(cids),)).fetchall()
+            cids = []
+            for cid, token, digest, payload, size, *rest in rows:
+                if payload is None:
+                    payload = self._file(cid, digest, size)
+                    if payload is None and gone.get(cid) != digest:
+                        # Dropped or replaced between the row and the file, perhaps: the row is asked for again.
+                        gone[cid] = digest
+                        cids.append(cid)
+                        continue
+                if payload is None:
+                    _damaged(observe, cid, "its file is gone")
+                # Damage may have changed the type of a value in its row, too.
+                elif type(payload) is not bytes or hashlib.sha256(payload).hexdigest() != digest:
+                    _damaged(observe, cid, "its bytes are not those that its digest names")
+                else:
+                    yield cid, token, digest, payload, *rest
+
+    def _file(self, cid: Cid, digest: str, size: int) -> bytes | None:
+        """The bytes of a result that lies beside, unchecked; None where there is no such file."""
+        try:
+            return self.blobs.read(digest, size)
+        except FileNotFoundError:
             return None
-        token, digest, size, recipe, payload = row
-        payload = self._checked(cid, digest, size, payload, None)
-        return None if payload is None else Stored(self._origin(token), digest, payload, None, recipe)
+        except OSError as error:
+            raise StoreError(f"{self.path}: the file of {shown(cid)} cannot be read: {error}") from error
 
     def recipes(self, op: str | None = None) -> Iterator[tuple[Cid, bytes]]:
         prefix = b"" if op is None else recipe_prefix(op)
@@ -187,8 +227,21 @@ class DiskCache(MutableMapping[Cid, Any]):
                 return
             last = rows[-1][0]
 
-    def _cids(self, where: str) -> Iterator[Cid]:
-        return (cid for _, cid in self._walk("r.id, r.cid", where))
+    def _places(self, where: str) -> Iterator[tuple[Cid, Origin]]:
+        """The live results with their origins, by cid: one that is replaced meanwhile keeps its place in that order."""
+        last = ""
+        while True:
+            with self.alone() as db:
+                rows = db.execute(
+                    f"SELECT r.cid, r.origin FROM result AS r{_LIVE} AND {where} AND r.cid > ?"
+                    f" ORDER BY r.cid LIMIT {BATCH}",
+                    (last,),
+                ).fetchall()
+            for cid, token in rows:
+                yield cid, self._origin(token)
+            if len(rows) < BATCH:
+                return
+            last = rows[-1][0]
 
     def _count(self, where: str) -> int:
         with self.alone() as db:
@@ -205,24 +258,6 @@ class DiskCache(MutableMapping[Cid, Any]):
             self._origins[token] = origin
         return origin
 
-    def _checked(
-        self, cid: Cid, digest: str, size: int, payload: bytes | None, observe: Callable[[Event], None] | None
-    ) -> bytes | None:
-        """The payload if it is what its digest names, else None and word of it."""
-        if payload is None:
-            try:
-                payload = self.blobs.read(digest, size)
-            except FileNotFoundError:
-                if cid in self:  # else it was dropped between the row and the file
-                    _damaged(observe, cid, "its file is gone")
-                return None
-            except OSError as error:
-                raise StoreError(f"{self.path}: the file of {shown(cid)} cannot be read: {error}") from error
-        if hashlib.sha256(payload).hexdigest() != digest:
-            _damaged(observe, cid, "its bytes are not those that its digest names")
-            return None
-        return payload
-
     # --- changing ---------------------------------------------------------------------------
 
     def stage(self, entries: Iterable[Entry]) -> Laid:
@@ -235,7 +270,9 @@ class DiskCache(MutableMapping[Cid, Any]):
         return laid
 
     def commit(self, changes: Changes) -> Outcome:
-        laid = changes.put if isinstance(changes.put, Laid) else None
+        laid = changes.put
+        if laid is not None and not (isinstance(laid, Laid) and laid.of(self)):
+            raise TypeError(f"put must be what this cache's stage gave, not {type(laid).__name__}")
         try:
             with self._writing() as db:
                 withdrawn = 0 if changes.withdraw is None else withdraw(db, changes.withdraw)
@@ -255,10 +292,12 @@ class DiskCache(MutableMapping[Cid, Any]):
                     more_unchanged, more_clashes = repeats(db, table, laid.kinds, first_new)
                     unchanged, clashes = unchanged + more_unchanged, clashes + more_clashes
                 if laid.area is not None:
-                    rows = db.execute(
+                    named = db.execute(
                         "SELECT DISTINCT digest FROM result WHERE payload IS NULL AND id >= ?", (first_new,)
                     )
-                    self.blobs.publish(laid.area, [digest for (digest,) in rows])
+                    laid.area.publish([digest for (digest,) in named])
+            if laid.area is not None:
+                laid.area.committed()
             return Outcome(stored, unchanged, tuple(clashes), stale, withdrawn, dropped)
         except OSError as error:
             if isinstance(error, StoreError):
@@ -311,7 +350,7 @@ class DiskCache(MutableMapping[Cid, Any]):
 
     # --- a mapping --------------------------------------------------------------------------
 
-    def __getitem__(self, cid: Cid) -> Any:
+    def __getitem__(self, cid: object) -> Any:
         stored = self.stored(cid) if isinstance(cid, str) else None
         if stored is None or stored.payload is None:
             raise KeyError(cid)
@@ -323,15 +362,15 @@ class DiskCache(MutableMapping[Cid, Any]):
         entry = Entry(check_cid(cid), Origin(None), digest, payload, None, False, replace=True)
         self.commit(Changes(put=self.stage([entry])))
 
-    def __delitem__(self, cid: Cid) -> None:
-        if not self.commit(Changes(drop=frozenset([cid]))).dropped:
+    def __delitem__(self, cid: object) -> None:
+        if not isinstance(cid, str) or not self.commit(Changes(drop=frozenset([cid]))).dropped:
             raise KeyError(cid)
 
     def __contains__(self, cid: object) -> bool:
         return isinstance(cid, str) and bool(self.held([cid]))
 
     def __iter__(self) -> Iterator[Cid]:
-        return self._cids("1")
+        return (cid for cid, _ in self._places("1"))
 
     def __len__(self) -> int:
         return self._count("1")

@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
@@ -34,21 +35,19 @@ class Blobs:
         self.staging = os.path.join(self.path, "staging")
 
     def read(self, digest: str, size: int) -> bytes:
-        """The bytes under that name, at most one more than `size`; a link is refused (`OSError`)."""
-        fd = os.open(os.path.join(self.path, digest), os.O_RDONLY | os.O_NOFOLLOW)
-        with open(fd, "rb", buffering=0) as file:
+        """The bytes under that name; none where what is there is no file of that size: a link, a folder, a pipe."""
+        if not (type(digest) is str and _digest(digest)):  # a damaged row could name anything
+            return b""
+        path = os.path.join(self.path, digest)
+        found = os.lstat(path)
+        if not stat.S_ISREG(found.st_mode) or found.st_size != size:
+            return b""
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb", buffering=0) as file:
             parts = []
-            while size >= 0 and (part := file.read(size + 1)):
+            while size > 0 and (part := file.read(size)):
                 parts.append(part)
                 size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def publish(self, area: Area, digests: Iterable[str]) -> None:
-        """Give these files of an area their names. Only under the write lock, before the rows are committed."""
-        for digest in digests:
-            # Over one that may be there already: the bytes are the same, and if they are not, these are right.
-            os.replace(os.path.join(area.path, digest), os.path.join(self.path, digest))
-        sync_folder(self.path)
 
     def remove(self, digests: Iterable[str]) -> None:
         """Remove files that no row names. Only under the write lock."""
@@ -64,7 +63,7 @@ class Blobs:
     def abandoned(self) -> list[str]:
         """The areas whose process died before it was done with them."""
         found = []
-        for name in os.listdir(self.staging):
+        for name in os.listdir(self.staging) if os.path.isdir(self.staging) else ():
             lock = os.path.join(self.staging, name)
             if name.endswith(".lock") and (fd := _try_lock(lock)) is not None:
                 os.close(fd)
@@ -87,6 +86,9 @@ class Area:
     """A place where one process lays files ready. They are synced behind the caller's back; `settle` waits for that."""
 
     def __init__(self, blobs: Blobs) -> None:
+        os.makedirs(blobs.staging, exist_ok=True)  # a copy made without empty folders is a cache, too
+        self._blobs = blobs
+        self._published = False
         while True:
             self.path = os.path.join(blobs.staging, secrets.token_hex(8))
             self._lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -94,8 +96,12 @@ class Area:
             if os.fstat(self._lock).st_nlink:  # else someone took it for abandoned between the two lines above
                 break
             os.close(self._lock)
-        os.mkdir(self.path)
-        sync_folder(blobs.staging)  # after a power cut the area is found, and with it the wish to sweep
+        try:
+            os.mkdir(self.path)
+            sync_folder(blobs.staging)  # after a power cut the area is found, and with it the wish to sweep
+        except BaseException:
+            os.close(self._lock)  # the next process finds it abandoned
+            raise
         self._pool = ThreadPoolExecutor(SYNCS, thread_name_prefix="artdag_fed-sync")
         self._syncing: list[Future[None]] = []
         self._written: set[str] = set()
@@ -122,13 +128,27 @@ class Area:
         while self._syncing:
             self._syncing.pop(0).result()
 
+    def publish(self, digests: Iterable[str]) -> None:
+        """Give these files their names. Only under the write lock, before the rows are committed; then `committed`."""
+        self._published = True
+        for digest in digests:
+            # Over one that may be there already: the bytes are the same, and if they are not, these are right.
+            os.replace(os.path.join(self.path, digest), os.path.join(self._blobs.path, digest))
+        sync_folder(self._blobs.path)
+
+    def committed(self) -> None:
+        """The rows that name what was published are on the disk."""
+        self._published = False
+
     def close(self) -> None:
-        """Remove the area with what is still in it."""
+        """Remove the area with what is still in it. If files got names and their rows were not committed, the area's
+        lock file is left behind like that of a crash, so that the next one sweeps."""
         self._pool.shutdown(wait=True)  # each closes its own file
         self._syncing.clear()
         shutil.rmtree(self.path, ignore_errors=True)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path + ".lock")
+        if not self._published:
+            with contextlib.suppress(OSError):
+                os.unlink(self.path + ".lock")
         os.close(self._lock)
 
 

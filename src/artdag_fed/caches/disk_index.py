@@ -91,7 +91,7 @@ def _connect(path: str) -> sqlite3.Connection:
     quoted = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     # mode=rw: never create; a file that cannot be written is opened for reading. Autocommit: BEGIN is ours to say.
     db = sqlite3.connect(
-        f"file:{quoted}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
+        f"file://{quoted}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False
     )
     try:
         # TRUNCATE and FULL: a commit is on the disk when it returns; with DELETE the folder is not synced after the
@@ -122,6 +122,11 @@ def _check_header(path: str) -> None:
     if application != APPLICATION_ID or version < 1:
         raise StoreError(
             f"{path} belongs to another program, so this is no cache of artdag_fed. Choose another folder."
+        )
+    if header[18:20] != b"\1\1":  # SQLite would write in it to read it
+        raise StoreError(
+            f"{folder} is a cache whose index another program has set to WAL, which is not safe with every SQLite. "
+            "Set it back there: PRAGMA journal_mode=DELETE."
         )
     if version > VERSION:
         raise StoreError(
@@ -173,12 +178,10 @@ def _make_folder(folder: str) -> None:
         sync_folder(parent)
     # Temporary names are those of a process that creates at this moment, or that died doing so.
     strangers = [n for n in os.listdir(folder) if n != BLOBS and not (n.startswith(INDEX + ".") and ".new" in n)]
-    if INDEX in strangers:  # made by another process meanwhile
-        return
     blobs = os.path.join(folder, BLOBS)
     if os.path.isdir(blobs) and os.listdir(blobs) not in ([], ["staging"]):
         strangers.append(BLOBS)
-    if strangers:
+    if strangers and not os.path.lexists(os.path.join(folder, INDEX)):  # else another process was faster
         names = ", ".join(sorted(strangers)[:3])
         raise StoreError(f"{folder} has other things in it ({names}) and no index of ours. Choose an empty folder.")
     for name in (blobs, os.path.join(blobs, "staging")):

@@ -83,6 +83,10 @@ class Laid:
                 raise store_error(self._cache.path, error) from error
         self.count += len(rows)
 
+    def of(self, cache: Connected) -> bool:
+        """Whether it was laid ready for this cache: a temporary table is seen by one connection."""
+        return self._cache is cache
+
     def fill(self, db: sqlite3.Connection) -> str:
         """Have all rows in a temporary table, inside the caller's transaction; its name."""
         table = self._name

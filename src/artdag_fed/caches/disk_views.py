@@ -6,7 +6,7 @@ from the counts that the index keeps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
 from typing import Generic, TypeVar
 
 from artdag_fed.cache import Origin, OriginCache
@@ -20,14 +20,17 @@ V = TypeVar("V")
 class LiveView(Mapping[Cid, V], Generic[V]):
     """Of the results in `cache`, those whose origin has something to show: `shows(origin)`, None where it has not.
 
-    walk: gives their cids; count: gives their number; both without reading results.
+    walk: gives them with their origins; count: gives their number; both without reading results.
+
+    One that goes while the view is iterated is left out of `items()` and `values()`; `dict(view)` asks twice, so where
+    others write at the same time, say `dict(view.items())`.
     """
 
     def __init__(
         self,
         cache: OriginCache,
         shows: Callable[[Origin], V | None],
-        walk: Callable[[], Iterator[Cid]],
+        walk: Callable[[], Iterator[tuple[Cid, Origin]]],
         count: Callable[[], int],
     ) -> None:
         self._cache = cache
@@ -35,7 +38,7 @@ class LiveView(Mapping[Cid, V], Generic[V]):
         self._walk = walk
         self._count = count
 
-    def __getitem__(self, cid: Cid) -> V:
+    def __getitem__(self, cid: object) -> V:
         held = self._cache.held([cid]).get(cid) if isinstance(cid, str) else None
         shown = None if held is None else self._shows(held.origin)
         if shown is None:
@@ -43,10 +46,37 @@ class LiveView(Mapping[Cid, V], Generic[V]):
         return shown
 
     def __iter__(self) -> Iterator[Cid]:
-        return self._walk()
+        return (cid for cid, _ in self._walk())
+
+    def items(self) -> ItemsView[Cid, V]:
+        return _Items(self)
+
+    def values(self) -> ValuesView[V]:
+        return _Values(self)
+
+    def pairs(self) -> Iterator[tuple[Cid, V]]:
+        """What is shown, with its cid: a question for a batch, where asking for each would be one for each."""
+        for cid, origin in self._walk():
+            shown = self._shows(origin)
+            if shown is not None:
+                yield cid, shown
 
     def __len__(self) -> int:
         return self._count()
 
     def __repr__(self) -> str:
         return f"<live view of {len(self)} results in {self._cache!r}>"
+
+
+class _Items(ItemsView[Cid, V]):
+    _mapping: LiveView[V]
+
+    def __iter__(self) -> Iterator[tuple[Cid, V]]:
+        return self._mapping.pairs()
+
+
+class _Values(ValuesView[V]):
+    _mapping: LiveView[V]
+
+    def __iter__(self) -> Iterator[V]:
+        return (shown for _, shown in self._mapping.pairs())

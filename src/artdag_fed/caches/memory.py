@@ -144,6 +144,8 @@ class MemoryCache(MutableMapping[Cid, Any]):
         return _Laid(list(entries))
 
     def commit(self, changes: Changes) -> Outcome:
+        if not (changes.put is None or isinstance(changes.put, _Laid)):
+            raise TypeError(f"put must be what this cache's stage gave, not {type(changes.put).__name__}")
         with self._lock:
             # Decide everything first, on what will be left; nothing is changed while callables are asked.
             dead = set()
@@ -153,7 +155,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
             withdrawn = len(going)
             dropped = {cid for cid in changes.drop if cid not in going and self._mark(cid) is not None}
             going |= dropped
-            laid = changes.put.entries if isinstance(changes.put, _Laid) else []
+            laid = [] if changes.put is None else changes.put.entries
             verdicts = _Verdicts(self, dead, going)
             for entry in laid:
                 verdicts.add(entry)
@@ -287,15 +289,15 @@ class _Verdicts:
             self.stale.add(cid)
             return
         mark = None if cid in self._going else cache._mark(cid)
-        if cid in self.storing:  # of two for one cid, the first counts as held
-            first = self.storing[cid]
+        first = self.storing.get(cid)
+        if first is not None:  # of several for one cid in one commit, the first stays
             held, digest, value = first.origin, first.digest, first.value
         elif mark is not None:
             held, digest, value = cache._live[mark.token], mark.digest or "", cache._mapping[cid]
         else:
             self.storing[cid] = entry
             return
-        replaced = entry.origin.local and (entry.replace or not held.local)
+        replaced = first is None and entry.origin.local and (entry.replace or not held.local)
         if value is not entry.value:
             digest = digest or _digest_of(cache._codec, value)
             offered = entry.digest or _digest_of(cache._codec, entry.value)

@@ -43,7 +43,7 @@ def _build_encoder() -> Callable[[Any], str]:
     make = getattr(json_encoder, "c_make_encoder", None)
     if make is not None:
         try:
-            # (markers, default: nothing unknown gets this far, string encoder, indent, ": ", ", ", sort_keys, skipkeys, allow_nan)
+            # (markers, default, string encoder, indent, ": ", ", ", sort_keys, skipkeys, allow_nan); no type needs a default
             encode = make(None, None, json_encoder.encode_basestring, None, ":", ",", True, False, False)
             if "".join(encode({"b": 1, "a": None}, 0)) == '{"a":null,"b":1}':
                 return lambda value: "".join(encode(value, 0))
@@ -70,7 +70,8 @@ def canonical(value: object, name: str = "value") -> str:
             text.encode()
         except UnicodeEncodeError:
             _tagged(value, name)
-            raise  # pragma: no cover: only where another thread changed the value between the two walks
+            # Reached only where another thread changed the value between the two walks.
+            raise CodecError(f"{name} holds a lone surrogate") from None  # pragma: no cover: see above
     return text
 
 

@@ -139,11 +139,9 @@ def _refuse_op(op: object) -> NoReturn:
 
 
 def _refuse_inputs(inputs: tuple[object, ...]) -> NoReturn:
-    for position, source in enumerate(inputs):
-        if isinstance(source, (list, tuple)) and source and all(type(item) is Node for item in source):
-            raise TypeError(f"input {position} is a {type(source).__name__} of nodes: unpack it, node(op, *inputs)")
-        if type(source) is not Node:
-            break
+    position, source = next((at, source) for at, source in enumerate(inputs) if type(source) is not Node)
+    if isinstance(source, (list, tuple)) and source and all(type(item) is Node for item in source):
+        raise TypeError(f"input {position} is a {type(source).__name__} of nodes: unpack it, node(op, *inputs)")
     raise TypeError(
         f"input {position} must be a Node, not {type(source).__name__}: pass plain values by keyword, as params, "
         "such as node(op, frame, radius=3)"

@@ -122,7 +122,9 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _scanner(**hooks: Any) -> Callable[[str, int], tuple[Any, int]]:
     """What reads one JSON value at an index of a text, and says where it ended."""
-    return scanner.make_scanner(json.JSONDecoder(parse_constant=_refuse_constant, **hooks))  # type: ignore[arg-type]
+    settings: Any = json.JSONDecoder(parse_constant=_refuse_constant, **hooks)
+    scan: Callable[[str, int], tuple[Any, int]] = scanner.make_scanner(settings)
+    return scan
 
 
 _scan = _scanner()

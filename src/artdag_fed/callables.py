@@ -13,18 +13,18 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from artdag_fed.events import Event
-from artdag_fed.names import PeerId
+from artdag_fed.names import PeerId, shown
 from artdag_fed.record import Record
 
-__all__ = ["Fetch", "Observe", "Runner", "Sign", "Trust", "Verify", "asked_once", "check_callable"]
+__all__ = ["Fetch", "Observe", "Runner", "Sign", "Trust", "Verify", "asked_once", "check_callable", "said"]
 
 Runner = Callable[[str, tuple[Any, ...], Mapping[str, Any]], Any]
-"""`runner(op, input_results, params) -> result`. What it raises fails its node, never the finished ones; it may be asked
-again for a node, after a crash or where a peer was withdrawn meanwhile; it must not change its inputs."""
+"""`runner(op, input_results, params) -> result`. What it raises fails its node, never the finished ones; it may be
+asked again for a node, after a crash or where a peer was withdrawn meanwhile; it must not change its inputs."""
 
 Trust = Callable[[PeerId], bool]
-"""`trusted(peer) -> bool`. Asked once per peer and call. Anything but True or False is a `TypeError`, and what it raises
-ends the call; either way nothing is written. Nobody vouching means no: there is no default that trusts."""
+"""`trusted(peer) -> bool`. Asked once per peer and call. Anything but True or False is a `TypeError`, and what it
+raises ends the call; either way nothing is written. Nobody vouching means no: there is no default that trusts."""
 
 Fetch = Callable[[PeerId], Iterable[Record]]
 """`fetch(peer) -> records`. Called positionally, once per pull; keeps no state between calls; what it raises, then or
@@ -39,14 +39,16 @@ Verify = Callable[[PeerId, bytes, bytes], bool]
 rejects that record and no other."""
 
 Observe = Callable[[Event], None]
-"""`observe(event)`. Told what happens as it happens; `events.append` and `print` are ones. What it raises ends the call;
-what was committed before stays."""
+"""`observe(event)`. Told what happens as it happens; `events.append` and `print` are ones. A long run tells of its
+commits from a thread of its own. What it raises ends the call; what was committed before stays."""
 
 
 def check_callable(name: str, value: object, *, optional: bool = False) -> None:
     """Raise `TypeError` that names the argument where `value` cannot be called (None passes where `optional`)."""
     if not (callable(value) or (optional and value is None)):
-        raise TypeError(f"{name} must be a callable, not {type(value).__name__}")
+        # A set of names is what people pass first, and its own method is all that they want.
+        hint = ": pass its .__contains__" if hasattr(type(value), "__contains__") and not isinstance(value, str) else ""
+        raise TypeError(f"{name} must be a callable, not {type(value).__name__}{hint}")
 
 
 def asked_once(name: str, trust: Trust) -> Trust:
@@ -55,10 +57,23 @@ def asked_once(name: str, trust: Trust) -> Trust:
 
     def ask(peer: PeerId) -> bool:
         if peer not in answers:
-            answer = trust(peer)
+            answer: object = trust(peer)
             if answer is not True and answer is not False:
-                raise TypeError(f"{name}({peer!r}) must answer True or False, not {type(answer).__name__}")
-            answers[peer] = answer
+                kind = type(answer)
+                full = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+                raise TypeError(f"{name}({shown(peer)}) must answer True or False, not a {full}: wrap it in bool()")
+            answers[peer] = answer is True
         return answers[peer]
 
     return ask
+
+
+def said(error: BaseException, most: int = 200) -> str:
+    """`Type: message` of an exception from outside, on one printable line: what a peer wrote may stand in it.
+
+    >>> said(ValueError("no\\nway"))
+    'ValueError: no\\\\nway'
+    """
+    text = str(error)
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])
+    return f"{type(error).__name__}{': ' if line else ''}{line}{'...' if len(text) > most else ''}"

@@ -89,8 +89,9 @@ class Report:
 
     `admitted`: results that are now held and were not; `unchanged`: records of results that were held already, equal;
     `conflicts`: records of results that were held with another digest; `rejected`: records refused, by reason (see
-    `REASONS`; 0 for a reason that did not occur); `dropped`: results that are no longer readable; `resting_on`: after an
-    import, how many of the admitted rest on which other peer; after `invalidate`, how many that stay rest on its peer.
+    `REASONS`; 0 for a reason that did not occur); `dropped`: results that are no longer readable; `resting_on`: after
+    an import, how many of the admitted rest on which other peer; after `invalidate`, how many that stay rest on its
+    peer.
     """
 
     admitted: int = 0

@@ -20,8 +20,8 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from artdag_fed.admission import Gate
-from artdag_fed.cache import Changes, Clash, Entry, Origin, OriginCache
-from artdag_fed.callables import Fetch, Observe, Runner, Sign, Trust, Verify, asked_once, check_callable
+from artdag_fed.cache import Changes, Clash, Entry, OriginCache
+from artdag_fed.callables import Fetch, Observe, Runner, Sign, Trust, Verify, asked_once, check_callable, said
 from artdag_fed.dag import Dag, Node, recipe_inputs
 from artdag_fed.errors import BundleError, FederationError, TransportError
 from artdag_fed.events import Event, Report
@@ -29,7 +29,7 @@ from artdag_fed.execute import execute
 from artdag_fed.instance import Federation, Run, cache_of, now, open
 from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
-from artdag_fed.planning import Plan, survey
+from artdag_fed.planning import Plan, acceptance, survey
 from artdag_fed.record import Bundle, Record
 
 __all__ = ["Federation", "Run", "export", "forget", "import_", "invalidate", "open", "plan", "pull", "run"]
@@ -51,16 +51,16 @@ def export(
     cids: which ones, in that order (None: all that are held); those that are not held are left out. trusted: leave out
     what came from, or rests on, a peer for which it is False. sign: called with each record's statement as it is read.
 
-    Writes nothing. The ids are fixed now, the results read one by one when the bundle is iterated, and nothing is locked
-    in between; an id that went meanwhile is skipped. Raises `InvalidName` and `TypeError` now; `StoreError`, and what
-    `sign` raises, when it is read.
+    Writes nothing. The ids are fixed now, the results read one by one when the bundle is iterated, and nothing is
+    locked in between; an id that went meanwhile is skipped. Raises `InvalidName` and `TypeError` now; when it is read,
+    `StoreError`, what `sign` raises, and with `sign` a `CodecError` for a result (in memory) without bytes to sign.
     """
     cache = cache_of(fed)
     check_peer(peer_id)
     check_callable("trusted", trusted, optional=True)
     check_callable("sign", sign, optional=True)
     chosen = tuple(cache) if cids is None else _cids(cids)
-    accepted = _accepts(trusted)
+    accepted = acceptance(trusted)
     if accepted is not None:
         held = cache.held(chosen)
         chosen = tuple(cid for cid in chosen if cid in held and accepted(held[cid].origin))
@@ -88,23 +88,25 @@ def import_(
     *,
     verify: Verify | None = None,
     trusted_lineage: Trust | None = None,
-    limits: Limits = Limits(),  # noqa: B008  # frozen
+    limits: Limits = Limits(),
     observe: Observe | None = None,
 ) -> Federation:
     """Keep the records of trusted peers, and remember who each came from.
 
     bundle: records, read once, to the end. trusted: whether results of a peer are wanted. trusted_lineage: likewise for
-    the peers that a record rests on (None: whoever they are). verify: with it only records count whose signature is their
-    peer's; without, every label is believed: you vouch for the bundle. limits: bounds on what is read.
+    the peers that a record rests on (None: whoever they are). verify: with it only records count whose signature is
+    their peer's; without, every label is believed: you vouch for the bundle. limits: bounds on what is read.
 
     Writes the admitted records to the cache, all or none. A held result is never replaced: a local one stays, and of
     foreign ones the first. The report counts admitted, unchanged, conflicts and rejected by reason.
 
     Raises `BundleError` where the bundle breaks, is over a limit, or holds something that is no `Record`;
-    `TransportError` where reading it fails on the way; `TypeError` where a predicate answers neither True nor False; what
-    a predicate raises; `StoreError`. Then nothing is written.
+    `TransportError` where reading it fails on the way; `TypeError` where a predicate answers neither True nor False;
+    what a predicate raises; `StoreError`. Then nothing is written.
     """
-    return _import(fed, bundle, trusted, None, verify, trusted_lineage, limits, observe)
+    cache = cache_of(fed)
+    gate = _gate(cache, trusted, None, verify, trusted_lineage, limits, observe)
+    return _import(cache, gate, _records(bundle, limits.records, "the bundle"), observe)
 
 
 def pull(
@@ -115,24 +117,25 @@ def pull(
     *,
     verify: Verify | None = None,
     trusted_lineage: Trust | None = None,
-    limits: Limits = Limits(),  # noqa: B008  # frozen
+    limits: Limits = Limits(),
     observe: Observe | None = None,
 ) -> Federation:
     """Import what `fetch(peer_id)` gives. Without `verify`, only records that name `peer_id` count.
 
-    Otherwise as `import_`; what `fetch` raises comes out as `TransportError` with the peer's name, and nothing is written.
+    Otherwise as `import_`; what `fetch` raises comes out as `TransportError` with the peer's name (an error of ours as
+    it is), and nothing is written.
     """
+    cache = cache_of(fed)
     check_callable("fetch", fetch)
     check_peer(peer_id)
-    cache_of(fed)
-    check_callable("trusted", trusted)
+    gate = _gate(cache, trusted, peer_id, verify, trusted_lineage, limits, observe)
     try:
         bundle = fetch(peer_id)
     except FederationError:
         raise
     except Exception as error:
-        raise TransportError(f"fetching from {shown(peer_id)} failed: {type(error).__name__}: {error}") from error
-    return _import(fed, bundle, trusted, peer_id, verify, trusted_lineage, limits, observe)
+        raise TransportError(f"fetching from {shown(peer_id)} failed: {said(error)}: nothing was kept") from error
+    return _import(cache, gate, _records(bundle, limits.records, f"the bundle from {shown(peer_id)}"), observe, peer_id)
 
 
 def invalidate(
@@ -142,9 +145,9 @@ def invalidate(
 
     derived: drop everything that is declared to rest on it as well, computed here or not, however many steps away.
 
-    Writes the cache, at once: after it no such result is readable, through any value; what is on a disk is removed then
-    and by later writes. The report says how many were dropped, and under `resting_on[peer_id]` how many stay that rest on
-    the peer. A peer that nothing came from is no error. Raises `InvalidName`, `StoreError`.
+    Writes the cache, at once: after it no such result is readable, through any value; what is on a disk is removed
+    then and by later writes. The report says how many were dropped, and under `resting_on[peer_id]` how many stay that
+    rest on the peer. A peer that nothing came from is no error. Raises `InvalidName`, `StoreError`.
     """
     cache = cache_of(fed)
     check_peer(peer_id)
@@ -171,12 +174,13 @@ def run(
 ) -> Run:
     """Compute a DAG from its targets down; what is held already, from anyone, is not computed.
 
-    runner: `runner(op, input_results, params) -> result`. trusted: a held result that came from, or rests on, a peer for
-    which it is False counts as missing. refresh: compute every node. keep_going: where a node fails, go on with those
-    that do not depend on it.
+    runner: `runner(op, input_results, params) -> result`. trusted: a held result that came from, or rests on, a peer
+    for which it is False counts as missing. refresh: compute every node. keep_going: where a node fails, go on with
+    those that do not depend on it.
 
-    Writes what it computes to the cache as it goes, each result with the peers that it rests on. A node that fails raises
-    `RunError` (from what the runner raised), and what was finished is kept, as it is after Ctrl-C. Raises `StoreError`.
+    Writes what it computes to the cache as it goes, each result with the peers that it rests on. A node that fails, or
+    (on a disk) gives a result that the codec cannot carry, raises `RunError` from the cause; what was finished is kept,
+    as it is after Ctrl-C. Raises `StoreError`.
     """
     cache = cache_of(fed)
     check_callable("runner", runner)
@@ -187,10 +191,10 @@ def run(
         cache,
         targets,
         runner,
-        accepts=_accepts(trusted),
+        accepts=acceptance(trusted),
         refresh=refresh,
         keep_going=keep_going,
-        observe=None if observe is None else observe,
+        observe=observe,
     )
     clashes = [clash for outcome in done.outcomes for clash in outcome.clashes]
     _tell_clashes(clashes, observe)
@@ -229,37 +233,36 @@ def forget(
 def plan(fed: Federation, dag: Dag | Node, *, trusted: Trust | None = None, offered: Collection[Cid] = ()) -> Plan:
     """What `run` would do with this DAG now: which results it would reuse, want and compute, from the targets down.
 
-    trusted: as for `run`. offered: cids that a peer has; of the missing ones on each path the topmost that is offered is
-    wanted, and what is below it is not needed. Reads no result, writes nothing. Raises `StoreError`.
+    trusted: as for `run`. offered: cids that a peer has; of the missing ones on each path the topmost that is offered
+    is wanted, and what is below it is not needed. Reads no result, writes nothing. Raises `StoreError`.
     """
     check_callable("trusted", trusted, optional=True)
-    if isinstance(offered, str) or not isinstance(offered, Collection):
+    if isinstance(offered, str | bytes) or not isinstance(offered, Collection):
         raise TypeError(f"offered must be a collection of cids, not {type(offered).__name__}")
     if not hasattr(type(offered), "keys") and not isinstance(offered, set | frozenset):
         offered = frozenset(offered)
-    return survey(cache_of(fed), _targets(dag), accepts=_accepts(trusted), offered=offered).plan
+    return survey(cache_of(fed), _targets(dag), accepts=acceptance(trusted), offered=offered).plan
 
 
 # --- what they share --------------------------------------------------------------------------
 
 
-def _import(
-    fed: Federation,
-    bundle: Iterable[Record],
+def _gate(
+    cache: OriginCache,
     trusted: Trust,
     asked: PeerId | None,
     verify: Verify | None,
     trusted_lineage: Trust | None,
-    limits: Limits,
+    limits: Any,
     observe: Observe | None,
-) -> Federation:
-    cache = cache_of(fed)
+) -> Gate:
+    """The gate for one bundle, after all arguments were looked at: before a peer is asked for anything."""
     check_callable("trusted", trusted)
     for name, optional in (("verify", verify), ("trusted_lineage", trusted_lineage), ("observe", observe)):
         check_callable(name, optional, optional=True)
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
-    gate = Gate(
+    return Gate(
         trusted=asked_once("trusted", trusted),
         trusted_lineage=None if trusted_lineage is None else asked_once("trusted_lineage", trusted_lineage),
         asked=asked,
@@ -268,61 +271,58 @@ def _import(
         codec=cache.codec,
         encodes=cache.encodes,
     )
+
+
+def _import(
+    cache: OriginCache, gate: Gate, records: Iterable[Record], observe: Observe | None, asked: PeerId = ""
+) -> Federation:
     rejected = Counter[str]()
 
     def admitted() -> Iterator[Entry]:
-        for record in _records(bundle, limits.records):
+        for record in records:
             verdict = gate.judge(record)
             if isinstance(verdict, Entry):
                 yield verdict
                 continue
             rejected[verdict] += 1
             if observe is not None:
-                cid, peer = (name[:255] if isinstance(name, str) else "" for name in (record.cid, record.peer))
+                claims: tuple[object, ...] = (record.cid, record.peer)
+                cid, peer = (claim[:255] if isinstance(claim, str) else "" for claim in claims)
                 observe(Event("rejected", cid=cid, peer=peer, reason=verdict))
 
     outcome = cache.commit(Changes(put=cache.stage(admitted())))
     count = sum(outcome.stored.values())
     _tell_clashes(outcome.clashes, observe)
     if observe is not None:
-        observe(Event("committed", count=count, peer=asked or ""))
+        observe(Event("committed", count=count, peer=asked))
     cache.purge()
     resting = Counter[PeerId]()
     for origin, number in outcome.stored.items():
         resting.update(dict.fromkeys(origin.lineage, number))
-    return now(
-        cache,
-        Report(
-            admitted=count,
-            unchanged=outcome.unchanged,
-            conflicts=len(outcome.clashes),
-            rejected=rejected,
-            resting_on=resting,
-        ),
-    )
+    return now(cache, Report(count, outcome.unchanged, len(outcome.clashes), rejected, resting_on=resting))
 
 
-def _records(bundle: Iterable[Record], most: int) -> Iterator[Record]:
+def _records(bundle: Any, most: int, what: str) -> Iterator[Record]:
     """The records of a bundle; what it raises becomes an error that says whose fault it was."""
     count = 0
     try:
+        if not isinstance(bundle, Iterable) and not hasattr(type(bundle), "__getitem__"):
+            hint = ": put it in a list" if isinstance(bundle, Record) else ""
+            raise BundleError(f"{what} is a {type(bundle).__name__}, not an iterable of Records{hint}")
         for record in bundle:
             if not isinstance(record, Record):
-                raise BundleError(
-                    f"item {count} of the bundle is a {type(record).__name__}, not a Record: nothing was kept"
-                )
+                kind = type(record).__name__
+                raise BundleError(f"item {count} of {what} is a {kind}, not a Record: nothing was kept")
             count += 1
             if count > most:
-                raise BundleError(f"the bundle has more than {most:,} records (Limits.records): nothing was kept")
+                raise BundleError(f"{what} has more than {most:,} records (Limits.records): nothing was kept")
             yield record
     except FederationError:
         raise
     except OSError as error:
-        raise TransportError(f"the bundle broke off after {count} records: {error}: nothing was kept") from error
+        raise TransportError(f"{what} broke off after {count} records: {said(error)}: nothing was kept") from error
     except Exception as error:
-        raise BundleError(
-            f"the bundle broke after {count} records: {type(error).__name__}: {error}: nothing was kept"
-        ) from error
+        raise BundleError(f"{what} broke after {count} records: {said(error)}: nothing was kept") from error
 
 
 def _tell_clashes(clashes: Iterable[Clash], observe: Observe | None) -> None:
@@ -358,24 +358,11 @@ def _built_on(cache: OriginCache, cids: frozenset[Cid]) -> frozenset[Cid]:
     return frozenset(found)
 
 
-def _accepts(trusted: Trust | None) -> Any:
-    """Whether an origin is acceptable: all of its peers are trusted. None where everything is."""
-    if trusted is None:
-        return None
-    ask = asked_once("trusted", trusted)
-    answers: dict[Origin, bool] = {}
-
-    def accepts(origin: Origin) -> bool:
-        if origin not in answers:
-            answers[origin] = all(map(ask, sorted(origin.peers)))
-        return answers[origin]
-
-    return accepts
-
-
 def _cids(cids: Iterable[Cid]) -> tuple[Cid, ...]:
     if isinstance(cids, str | bytes):  # it would be taken apart into letters
         raise TypeError(f"cids must be several ids, not one text: write [{shown(cids)}]")
+    if not isinstance(cids, Iterable):
+        raise TypeError(f"cids must be an iterable of ids, not {type(cids).__name__}")
     return tuple(map(check_cid, cids))
 
 

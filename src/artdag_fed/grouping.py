@@ -25,7 +25,8 @@ class Group:
     """Finished results on their way into the cache: committed when they are many, large or old.
 
     While one node takes long, a thread of ours commits those before it (only where the cache is durable; in memory
-    nothing is gained). What goes wrong there is raised at the next use, or at the end.
+    nothing is gained). What goes wrong there is raised at the next use, or at the end; what could not be committed
+    waits, and is tried once more at the end.
     """
 
     def __init__(
@@ -75,16 +76,14 @@ class Group:
     def flush(self) -> None:
         """Commit everything that waits; raise what went wrong in the background."""
         with self._lock:
-            if self._error is not None:
-                error, self._error = self._error, None
-                raise error
-            entries, self._entries, self._bytes = self._entries, [], 0
-            if not entries:
+            self._raise()
+            if not self._entries:
                 return
-            outcome = self._cache.commit(Changes(put=self._cache.stage(entries)))
-            self._cache.purge()
+            outcome = self._cache.commit(Changes(put=self._cache.stage(self._entries)))
+            self._entries, self._bytes = [], 0
             self._outcomes.append(outcome)
             self._stale |= outcome.stale
+            self._cache.purge()
         if self._observe is not None:
             self._observe(Event("committed", count=sum(outcome.stored.values())))
 
@@ -94,11 +93,16 @@ class Group:
             stale, self._stale = self._stale, set()
             return stale
 
+    def _raise(self) -> None:
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
+
     def _tick(self) -> None:
         while not self._stop.wait(GROUP_SECONDS):
             try:
                 self.flush_old()
-            except BaseException as error:  # raised where the caller can catch it: in `flush`
+            except BaseException as error:  # noqa: BLE001  # raised where the caller can catch it: in `flush`
                 self._error = error
                 return
 
@@ -109,4 +113,7 @@ class Group:
         self._stop.set()
         if self._ticker is not None:
             self._ticker.join()
+        error, self._error = self._error, None  # first save what can be saved
         self.flush()
+        self._error = error
+        self._raise()

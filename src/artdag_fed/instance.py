@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ from artdag_fed.dag import Node
 from artdag_fed.errors import RunError
 from artdag_fed.events import Report
 from artdag_fed.execute import Execution
-from artdag_fed.names import Cid, PeerId, shown
+from artdag_fed.names import Cid, PeerId, check_peer, shown
 
 __all__ = ["Federation", "Run", "cache_of", "now", "open"]
 
@@ -33,10 +33,10 @@ __all__ = ["Federation", "Run", "cache_of", "now", "open"]
 class Federation:
     """An instance: results by cid, and whence they came. Frozen; a verb returns another one.
 
-    cache: a mapping of cid -> result, or a cache that keeps origins itself (`MemoryCache`, `DiskCache`); a plain mapping
-    is wrapped in a `MemoryCache`. provenance: the peer of each result that came from one; all others in a plain mapping
-    were computed here, on your word. lineage: the other peers that a result rests on. report: what the call that
-    returned this value did.
+    cache: a mapping of cid -> result, or a cache that keeps origins itself (`MemoryCache`, `DiskCache`); a plain
+    mapping is wrapped in a `MemoryCache`. provenance: the peer of each result that came from one; all others in a plain
+    mapping were computed here, on your word. lineage: the other peers that a result rests on. report: what the call
+    that returned this value did.
 
     In memory, provenance and lineage are dicts of their own, as they were when the value was made; over a durable cache
     they are live views, and giving others is a `ValueError`. Two values over one durable cache are equal.
@@ -52,15 +52,21 @@ class Federation:
             if not isinstance(getattr(self, name), Mapping):
                 raise TypeError(f"{name} must be a mapping by cid, not {type(getattr(self, name)).__name__}")
         cache = self.cache
-        if not isinstance(cache, OriginCache):
-            cache = MemoryCache(cache, provenance=self.provenance, lineage=self.lineage)
-        else:
+        wrapped = False
+        if isinstance(cache, OriginCache):
+            wrapped = True
             _check_given(cache, self.provenance, self.lineage)
+        else:
+            if not hasattr(type(cache), "keys"):  # a list has all the other methods
+                raise TypeError(f"cache must be a mapping of cid -> result, not {type(cache).__name__}")
+            _check_lineage(self.provenance, self.lineage)
+            cache = MemoryCache(cache, provenance=self.provenance, lineage=self.lineage)
         object.__setattr__(self, "cache", cache)
         for name in ("provenance", "lineage"):
             given = getattr(self, name)
             kept = getattr(cache, name)
-            object.__setattr__(self, name, dict(given) if given and isinstance(kept, dict) else kept)
+            # What was given with a cache that keeps origins is an older value's, as `dataclasses.replace` passes it on.
+            object.__setattr__(self, name, dict(given) if given and wrapped and isinstance(kept, dict) else kept)
 
     def __contains__(self, cid: object) -> bool:
         return cid in self.cache
@@ -70,6 +76,17 @@ class Federation:
 
     def __iter__(self) -> Iterator[Cid]:
         return iter(self.cache)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Federation):
+            return NotImplemented
+        if self.cache != other.cache:
+            return False
+        if not isinstance(self.provenance, dict):  # live views of the same cache: no need to walk them
+            return True
+        return (self.provenance, self.lineage) == (other.provenance, other.lineage)
+
+    __hash__ = None  # type: ignore[assignment]  # equal by content, which changes
 
     def __bool__(self) -> bool:
         return True  # an instance that holds nothing is one
@@ -90,18 +107,27 @@ def _check_given(
     cache: OriginCache, provenance: Mapping[Cid, PeerId], lineage: Mapping[Cid, frozenset[PeerId]]
 ) -> None:
     """Refuse origins that are given with a cache that has its own and contradicts them."""
-    kept = cache.provenance
-    if not isinstance(kept, dict):  # durable: the only views that fit are its own
-        for given in (provenance, lineage):
-            if given and not isinstance(given, type(kept)):
+    for name, given, kept in (("provenance", provenance, cache.provenance), ("lineage", lineage, cache.lineage)):
+        if not isinstance(kept, dict):  # durable: the only views that fit are its own
+            own = isinstance(given, type(kept)) and getattr(given, "_cache", None) == cache
+            if given and not own:
                 raise ValueError(f"{cache!r} keeps provenance and lineage itself: leave them out")
-        return
-    for cid, peer in provenance.items():
-        if cid in cache and kept.get(cid) is None:
-            raise ValueError(
-                f"provenance says that {shown(cid)} came from {shown(peer)}, but the cache keeps it as computed here: "
-                "wrap the plain mapping together with its provenance"
-            )
+            continue
+        for cid, claim in given.items():
+            if cid in cache and kept.get(cid) != claim:
+                keeps = f"keeps {kept[cid]!r}" if cid in kept else "keeps it as computed here, from nobody's results"
+                raise ValueError(
+                    f"{name} says {claim!r} of {shown(cid)}, but the cache {keeps}: leave {name} out, or wrap the "
+                    "plain mapping together with it"
+                )
+
+
+def _check_lineage(provenance: Mapping[Cid, PeerId], lineage: Mapping[Cid, Iterable[PeerId]]) -> None:
+    for cid, peers in lineage.items():
+        if isinstance(peers, str):  # it would be taken apart into letters
+            raise TypeError(f"the lineage of {shown(cid)} is a set of peers, not the text {shown(peers)}")
+        if provenance.get(cid) in set(map(check_peer, peers)):
+            raise ValueError(f"the lineage of {shown(cid)} names its own peer: it is who else the result rests on")
 
 
 def open(path: str | os.PathLike[str] | None = None, *, codec: Codec | None = None) -> Federation:

@@ -1,7 +1,7 @@
 """What a run would do: from the targets down, what is held, what is offered elsewhere, and what has to be computed.
 
-Rules: a target that is held needs none of its inputs, so they are not asked about; a cache is asked about many cids at a
-time; no result is read, nothing is written, nothing recurses.
+Rules: a target that is held needs none of its inputs, so they are not asked about; a cache is asked about many cids at
+a time; no result is read, nothing is written, nothing recurses.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
+from types import MappingProxyType
 from typing import NamedTuple
 
 from artdag_fed.cache import Held, Origin, OriginCache
+from artdag_fed.callables import Trust, asked_once
 from artdag_fed.dag import Node
 from artdag_fed.names import Cid
 
-__all__ = ["Plan", "Survey", "survey"]
+__all__ = ["Plan", "Survey", "acceptance", "survey"]
 
-LOOK_AHEAD = (
-    1000  # cids in one question to the cache, at most; the first question is about one, then about more and more
-)
+LOOK_AHEAD = 1000  # cids in one question to the cache, at most; the first is about one, then about more and more
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,21 @@ class Plan:
         return f"<Plan: {len(self.reused)} reused, {len(self.wanted)} wanted, {len(self.computed)} computed>"
 
 
+def acceptance(trusted: Trust | None) -> Callable[[Origin], bool] | None:
+    """Whether an origin is acceptable: all of its peers are trusted. None where everything is."""
+    if trusted is None:
+        return None
+    ask = asked_once("trusted", trusted)
+    answers: dict[Origin, bool] = {}
+
+    def accepts(origin: Origin) -> bool:
+        if origin not in answers:
+            answers[origin] = all(map(ask, sorted(origin.peers)))
+        return answers[origin]
+
+    return accepts
+
+
 class Survey(NamedTuple):
     """A plan with what was learnt on the way: the nodes to compute, and everything that was looked up."""
 
@@ -54,10 +69,14 @@ def survey(
     accepts: Callable[[Origin], bool] | None = None,
     refresh: bool = False,
     offered: Collection[Cid] = (),
+    held: Mapping[Cid, Held] = MappingProxyType({}),
 ) -> Survey:
-    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed."""
+    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed.
+
+    held: what has been looked up already.
+    """
     reused, wanted, nodes = [], [], []
-    known: dict[Cid, Held | None] = {}
+    known: dict[Cid, Held | None] = dict(held)
     ahead = 1
     queue = deque(targets)
     seen: set[Cid] = set()
@@ -70,8 +89,8 @@ def survey(
         if not refresh:
             if cid not in known:
                 asked = _unknown(node, queue, known, ahead)
-                held = cache.held(asked)
-                known.update((other, held.get(other)) for other in asked)
+                answer = cache.held(asked)
+                known.update((other, answer.get(other)) for other in asked)
                 ahead = min(4 * ahead, LOOK_AHEAD)
             found = known[cid]
             if found is not None and (accepts is None or accepts(found.origin)):
@@ -86,7 +105,7 @@ def survey(
 
 
 def _unknown(node: Node, queue: Iterable[Node], known: Mapping[Cid, object], most: int) -> list[Cid]:
-    """The cids of `node` and of others that will be asked for soon if it is missing: a question costs more than a cid."""
+    """The cids of `node` and of those asked for soon if it is missing: a question costs more than a cid in it."""
     found = {node.cid: None}
     coming = deque(chain([node], islice(queue, most)))
     walked = 0

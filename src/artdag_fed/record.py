@@ -34,9 +34,9 @@ NOTHING: Final[Any] = object()  # None is a result like any other
 class Record:
     """One result offered by one peer. Frozen; equal records have equal fields and equal results.
 
-    cid: Cid, what was computed; result: any object; peer: PeerId, who offers it; lineage: frozenset of PeerId, the other
-    peers that it is declared to rest on; recipe: bytes, the node's recipe or b""; signature: bytes over `.statement`, or
-    b"". `codec` (a `Codec`) is what the result is written and read with.
+    cid: Cid, what was computed; result: any object; peer: PeerId, who offers it; lineage: frozenset of PeerId, the
+    other peers that it is declared to rest on; recipe: bytes, the node's recipe or b""; signature: bytes over
+    `.statement`, or b"". `codec` (a `Codec`) is what the result is written and read with.
 
     Nothing is checked when a record is made: it is judged at the gate of the instance that imports it.
     """

@@ -1,0 +1,84 @@
+"""What many tests share: the three kinds of instance, and a runner that counts.
+
+Rules: a test that takes `make` runs three times: over a plain dict, over `open()` and over `open(path)`; `again` gives
+what a user has after the process ended, where that is anything at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import artdag_fed
+from artdag_fed import DiskCache, Federation
+
+Make = Callable[[], Federation]
+
+
+@pytest.fixture(params=["dict", "open()", "open(path)"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    """Makes instances of one kind, each a new one; what is open at the end is closed."""
+    made: list[Federation] = []
+
+    def make_one() -> Federation:
+        if request.param == "dict":
+            fed = Federation({})
+        elif request.param == "open()":
+            fed = artdag_fed.open()
+        else:
+            fed = artdag_fed.open(tmp_path / f"instance-{len(made)}")
+        made.append(fed)
+        return fed
+
+    yield make_one
+    for fed in made:
+        fed.cache.close()  # type: ignore[attr-defined]  # every cache inside a Federation has it
+
+
+@pytest.fixture
+def fed(make: Make) -> Federation:
+    """One empty instance of each kind."""
+    return make()
+
+
+@pytest.fixture
+def again() -> Iterator[Callable[[Federation], Federation]]:
+    """A durable instance opened a second time; one in memory as it is."""
+    opened: list[Federation] = []
+
+    def reopened(fed: Federation) -> Federation:
+        if isinstance(fed.cache, DiskCache):
+            fed = artdag_fed.open(fed.cache.path)
+            opened.append(fed)
+        return fed
+
+    yield reopened
+    for fed in opened:
+        fed.cache.close()  # type: ignore[attr-defined]  # as above
+
+
+@pytest.fixture
+def durable(tmp_path: Path) -> Iterator[Federation]:
+    """One empty instance on disk."""
+    fed = artdag_fed.open(tmp_path / "durable")
+    yield fed
+    fed.cache.close()  # type: ignore[attr-defined]  # as above
+
+
+class Counting:
+    """A runner that remembers what it was asked: `n` summed with the inputs."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __call__(self, op: str, inputs: tuple[Any, ...], params: Any) -> int:
+        self.asked.append(params["n"])
+        return int(sum(inputs) + params["n"])
+
+
+@pytest.fixture
+def runner() -> Counting:
+    return Counting()

@@ -43,7 +43,7 @@ def _build_encoder() -> Callable[[Any], str]:
     make = getattr(json_encoder, "c_make_encoder", None)
     if make is not None:
         try:
-            # (markers, default, string encoder, indent, ": ", ", ", sort_keys, skipkeys, allow_nan); no type needs a default
+            # (markers, default: no type gets that far, string encoder, indent, separators, sort_keys, skipkeys, allow_nan)
             encode = make(None, None, json_encoder.encode_basestring, None, ":", ",", True, False, False)
             if "".join(encode({"b": 1, "a": None}, 0)) == '{"a":null,"b":1}':
                 return lambda value: "".join(encode(value, 0))

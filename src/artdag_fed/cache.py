@@ -164,8 +164,8 @@ class OriginCache(Protocol):
     def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]:
         """Which of these are held, and whence; nothing is read."""
 
-    def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, Any]:
-        """The results of those that are held, read and checked. One that fails its digest is left out and `observe` (or
+    def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
+        """Those that are held, with their results, read and checked. One that fails its digest is left out and `observe` (or
         a logged warning) says so; likewise a peer's whose bytes are no value. `CodecError` for one of our own that this
         codec cannot read; `StoreError` where the store fails."""
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from artdag_fed.cache import Entry, Held, Origin, OriginCache, Outcome
-from artdag_fed.callables import Observe, Runner
+from artdag_fed.callables import Observe, Runner, said
 from artdag_fed.dag import Node
 from artdag_fed.errors import CodecError, RunError
 from artdag_fed.events import Event
@@ -28,15 +28,16 @@ from artdag_fed.planning import survey
 
 __all__ = ["Execution", "execute"]
 
-_NOBODY: frozenset[PeerId] = frozenset()
 
 
-class _Fact(NamedTuple):
-    """What is known of a node that is done, for those that are computed from it."""
+class _Base(NamedTuple):
+    """What a result rests on, shared by all that rest on the same: peers, and tokens of origins in the cache."""
 
-    digest: str
-    rests: frozenset[PeerId]
-    basis: frozenset[int]
+    peers: frozenset[PeerId]
+    tokens: frozenset[int]
+
+
+_NOTHING = _Base(frozenset(), frozenset())
 
 
 @dataclass(slots=True)
@@ -49,6 +50,13 @@ class Execution:
     failed: dict[Cid, RunError] = field(default_factory=dict)
     skipped: list[Cid] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
+
+    def in_order(self) -> Execution:
+        """The same, with each cid once: what was done again after a withdrawal counts as computed where it was."""
+        self.computed = list(dict.fromkeys(self.computed))
+        computed = set(self.computed)
+        self.reused = [cid for cid in dict.fromkeys(self.reused) if cid not in computed]
+        return self
 
 
 def execute(
@@ -68,13 +76,12 @@ def execute(
     """
     work = _Work(cache, targets, runner, accepts, refresh, keep_going, observe, clock)
     with work.group:
-        work.reuse_targets()
         while True:
             work.evaluate()
             work.group.flush()
             if not work.forget_stale():
                 break
-    return work.done
+    return work.done.in_order()
 
 
 class _Work:
@@ -91,7 +98,6 @@ class _Work:
         observe: Observe | None,
         clock: Callable[[], float],
     ) -> None:
-        found = survey(cache, targets, accepts=accepts, refresh=refresh)
         self.cache = cache
         self.targets = targets
         self.runner = runner
@@ -100,31 +106,40 @@ class _Work:
         self.keep_going = keep_going
         self.observe = observe
         self.clock = clock
-        self.known = found.known
         self.done = Execution()
         self.group = Group(cache, clock, self.done.outcomes, observe)
         self.values: dict[Cid, Any] = {}
-        self.facts: dict[Cid, _Fact] = {}
+        self.facts: dict[Cid, tuple[str, _Base]] = {}  # of what is done: digest, and what it rests on
         self.targeted = {node.cid for node in targets}
+        self.refused: set[Cid] = set()  # held, but not to be used: damaged, or not accepted
+        self.bases: dict[int, _Base] = {}  # by token
+
+        # Targets that are held are read at once, which says whether they are; only where some may not be used is it
+        # asked first.
+        self.known: dict[Cid, Held | None] = {}
+        at_once = accepts is None and not refresh
+        if at_once:
+            self.reuse([node.cid for node in targets])
+        found = survey(cache, [n for n in targets if n.cid not in self.values], accepts=accepts, refresh=refresh)
+        self.known.update(found.known)
         self.planned = {node.cid for node in found.nodes}
         self.uses = Counter(i.cid for node in found.nodes for i in node.inputs)
-        self.refused: set[Cid] = set()  # held, but not to be used: damaged, or not accepted
-        self.rests_of_token: dict[int, tuple[frozenset[PeerId], frozenset[int]]] = {}
+        held_targets = [cid for cid in found.plan.reused if cid in self.targeted]
+        if at_once:
+            self.refused.update(held_targets)  # held, and yet could not be read
+        else:
+            self.reuse(held_targets)
 
     # --- the order of things ----------------------------------------------------------------
-
-    def reuse_targets(self) -> None:
-        """Read all targets that are held, together."""
-        self.reuse([node.cid for node in self.targets if self.usable(node.cid) is not None])
 
     def evaluate(self) -> None:
         """Have a value for every target, or a failure: depth first, so that few values are in hand at a time."""
         stack = list(reversed(self.targets))
-        values, done = self.values, self.done
+        values, facts, planned, done = self.values, self.facts, self.planned, self.done
         while stack:
             node = stack[-1]
             cid = node.cid
-            if cid in values or cid in done.failed or self.have(cid):
+            if cid in values or cid in done.failed or ((cid not in planned or cid in facts) and self.have(cid)):
                 stack.pop()
                 continue
             missing = [i for i in node.inputs if i.cid not in values]
@@ -163,23 +178,25 @@ class _Work:
     # --- reading ----------------------------------------------------------------------------
 
     def reuse(self, cids: list[Cid]) -> None:
-        results = self.cache.load(cids, self.observe)
+        """Read results that may be held, and note which were not."""
+        loaded = self.cache.load(cids, self.observe)
         for cid in cids:
-            if cid not in results:
-                self.facts.pop(cid, None)
-                self.refused.add(cid)  # damaged, or gone meanwhile
+            if cid not in loaded:
+                if self.facts.pop(cid, None) is not None or self.known.get(cid) is not None:
+                    self.refused.add(cid)  # damaged, or gone meanwhile
                 continue
-            if cid not in self.facts:
-                held = self.known[cid]
-                assert held is not None
-                rests = self.rests_of_token.get(held.token)
-                if rests is None:
-                    rests = self.rests_of_token[held.token] = (held.origin.peers, frozenset([held.token]))
-                self.facts[cid] = _Fact(held.digest or self.encode(results[cid])[1], *rests)
-                self.done.reused.append(cid)
-                if self.observe is not None:
-                    self.observe(Event("reused", cid=cid, peer=held.origin.peer or ""))
-            self.values[cid] = results[cid]
+            held, result = loaded[cid]
+            self.values[cid] = result
+            if cid in self.facts:
+                continue
+            self.known[cid] = held
+            base = self.bases.get(held.token)
+            if base is None:
+                base = self.bases[held.token] = _Base(held.origin.peers, frozenset([held.token]))
+            self.facts[cid] = held.digest or self.encode(result)[1], base
+            self.done.reused.append(cid)
+            if self.observe is not None:
+                self.observe(Event("reused", cid=cid, peer=held.origin.peer or ""))
 
     # --- computing --------------------------------------------------------------------------
 
@@ -189,14 +206,20 @@ class _Work:
         began = self.clock()
         try:
             result = self.runner(node.op, values, node.params)
+        except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
+            self.fail(node, error, "failed")
+            return
+        encodes = self.cache.encodes
+        try:
             payload, digest = self.encode(result)
-            if payload is None and self.cache.encodes:
+            if payload is None and encodes:
                 self.cache.codec.encode(result)  # says what is wrong with it
-        except Exception as error:
-            self.fail(node, error)
+        except CodecError as error:
+            self.fail(node, error, "gave a result that cannot be kept")
             return
         seconds = self.clock() - began
-        fact = self.facts[cid] = _Fact(digest, *self.basis_of(inputs))
+        base = self.base_of(inputs)
+        self.facts[cid] = digest, base
         self.values[cid] = result
         self.done.computed.append(cid)
         if self.observe is not None:
@@ -204,15 +227,15 @@ class _Work:
         self.group.add(
             Entry(
                 cid,
-                self.group.origin(fact.rests),
+                self.group.origin(base.peers),
                 digest,
                 payload,
-                result,
-                True,
+                None if encodes else result,  # what waits for its commit as bytes need not be in memory twice
+                not encodes,
                 node.recipe,
                 self.inputs_digest(inputs),
                 self.refresh or cid in self.refused,
-                fact.basis,
+                base.tokens,
             )
         )
         for i in inputs:
@@ -227,31 +250,31 @@ class _Work:
             return None, ""
         return payload, hashlib.sha256(payload).hexdigest()
 
-    def basis_of(self, inputs: tuple[Node, ...]) -> tuple[frozenset[PeerId], frozenset[int]]:
-        """Everyone and everything that a result of these inputs rests on. Equal sets are the same object, mostly."""
-        rests, basis = _NOBODY, frozenset[int]()
+    def base_of(self, inputs: tuple[Node, ...]) -> _Base:
+        """What a result of these inputs rests on."""
+        base = _NOTHING
         for i in inputs:
-            _, more_rests, more_basis = self.facts[i.cid]
-            rests = more_rests if rests <= more_rests else rests | more_rests
-            basis = more_basis if basis <= more_basis else basis | more_basis
-        return rests, basis
+            _, other = self.facts[i.cid]
+            if other is not base and other is not _NOTHING:
+                base = other if base is _NOTHING else _Base(base.peers | other.peers, base.tokens | other.tokens)
+        return base
 
     def inputs_digest(self, inputs: tuple[Node, ...]) -> str:
-        digests = [self.facts[i.cid].digest for i in inputs]
+        digests = [self.facts[i.cid][0] for i in inputs]
         return hashlib.sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
 
     # --- failing ----------------------------------------------------------------------------
 
-    def fail(self, node: Node, error: Exception) -> None:
+    def fail(self, node: Node, error: Exception, what: str) -> None:
         failure = RunError(
-            f"{shown(node.op)} failed: {type(error).__name__}: {error} (cid {node.cid}, params {_brief(node.params)}). "
+            f"{shown(node.op)} {what}: {said(error)} (cid {node.cid}, params {_brief(node.params)}). "
             "What was finished before it is kept.",
             cid=node.cid,
             op=node.op,
         )
         failure.__cause__ = error
         if self.observe is not None:
-            self.observe(Event("failed", cid=node.cid, op=node.op, reason=f"{type(error).__name__}: {error}"))
+            self.observe(Event("failed", cid=node.cid, op=node.op, reason=said(error)))
         if not self.keep_going:
             raise failure
         self.done.failed[node.cid] = failure
@@ -272,8 +295,8 @@ class _Work:
         stale = self.group.take_stale()
         if not stale:
             return False
-        basis = frozenset().union(*(self.facts[cid].basis for cid in stale))
-        for cid in [cid for cid, fact in self.facts.items() if fact.basis & basis]:
+        tokens = frozenset().union(*(self.facts[cid][1].tokens for cid in stale))
+        for cid in [cid for cid, (_, base) in self.facts.items() if base.tokens & tokens]:
             del self.facts[cid]
             self.values.pop(cid, None)
         self.done.computed = [cid for cid in self.done.computed if cid not in stale]

@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from types import MappingProxyType
 from typing import NamedTuple
 
 from artdag_fed.cache import Held, Origin, OriginCache
@@ -69,14 +68,10 @@ def survey(
     accepts: Callable[[Origin], bool] | None = None,
     refresh: bool = False,
     offered: Collection[Cid] = (),
-    held: Mapping[Cid, Held] = MappingProxyType({}),
 ) -> Survey:
-    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed.
-
-    held: what has been looked up already.
-    """
+    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed."""
     reused, wanted, nodes = [], [], []
-    known: dict[Cid, Held | None] = dict(held)
+    known: dict[Cid, Held | None] = {}
     ahead = 1
     queue = deque(targets)
     seen: set[Cid] = set()

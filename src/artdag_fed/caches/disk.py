@@ -15,7 +15,6 @@ system with links and locks, on POSIX.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 import json
 import logging
@@ -23,6 +22,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from hashlib import sha256
 from typing import Any
 
 from artdag_fed.cache import Changes, Entry, Held, Origin, Outcome, Stored
@@ -150,28 +150,30 @@ class DiskCache(MutableMapping[Cid, Any]):
                 found[cid] = Held(self._origin(token), token, digest)
         return found
 
-    def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, Any]:
-        results = {}
+    def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
+        loaded, decode = {}, self._codec.decode
         for batch in batches(cids):
-            for cid, token, _, payload in self._read("r.cid, r.origin, r.digest, r.payload, r.size", batch, observe):
+            for cid, token, digest, payload, _ in self._read("r.cid, r.origin, r.digest, r.payload, r.size", batch, observe):
                 try:
-                    results[cid] = self._codec.decode(payload)
+                    result = decode(payload)
                 except CodecError as error:
                     if self._origin(token).local:  # our own: the codec that wrote it is missing, and nothing is wrong
                         raise
                     _damaged(observe, cid, f"what the peer sent is no value: {error}")
-        return results
+                else:
+                    loaded[cid] = Held(self._origin(token), token, digest), result
+        return loaded
 
     def stored(self, cid: Cid) -> Stored | None:
         columns = "r.cid, r.origin, r.digest, r.payload, r.size, r.recipe"
-        for _, token, digest, payload, recipe in self._read(columns, [cid], None):
+        for _, token, digest, payload, _, recipe in self._read(columns, [cid], None):
             return Stored(self._origin(token), digest, payload, None, recipe)
         return None
 
     def _read(
         self, columns: str, cids: list[Cid], observe: Callable[[Event], None] | None
     ) -> Iterator[tuple[Any, ...]]:
-        """Rows of `columns` (cid, origin, digest, payload, size, ...) with the payload checked, and without the size.
+        """Rows of `columns` (cid, origin, digest, payload, size, ...) with the payload checked, read from its file if need be.
 
         What fails the check is left out, and word given of it.
         """
@@ -180,21 +182,23 @@ class DiskCache(MutableMapping[Cid, Any]):
             with self.alone() as db:
                 rows = db.execute(f"SELECT {columns} {_ASKED}", (json.dumps(cids),)).fetchall()
             cids = []
-            for cid, token, digest, payload, size, *rest in rows:
+            for row in rows:
+                payload = row[3]
                 if payload is None:
+                    cid, token, digest, _, size, *rest = row
                     payload = self._file(cid, digest, size)
                     if payload is None and gone.get(cid) != digest:
                         # Dropped or replaced between the row and the file, perhaps: the row is asked for again.
                         gone[cid] = digest
                         cids.append(cid)
                         continue
-                if payload is None:
-                    _damaged(observe, cid, "its file is gone")
+                    row = (cid, token, digest, payload, size, *rest)
                 # Damage may have changed the type of a value in its row, too.
-                elif type(payload) is not bytes or hashlib.sha256(payload).hexdigest() != digest:
-                    _damaged(observe, cid, "its bytes are not those that its digest names")
+                if type(payload) is bytes and sha256(payload).hexdigest() == row[2]:
+                    yield row
                 else:
-                    yield cid, token, digest, payload, *rest
+                    why = "its file is gone" if payload is None else "its bytes are not those that its digest names"
+                    _damaged(observe, row[0], why)
 
     def _file(self, cid: Cid, digest: str, size: int) -> bytes | None:
         """The bytes of a result that lies beside, unchecked; None where there is no such file."""
@@ -358,7 +362,7 @@ class DiskCache(MutableMapping[Cid, Any]):
 
     def __setitem__(self, cid: Cid, result: Any) -> None:
         payload = self._codec.encode(result)
-        digest = hashlib.sha256(payload).hexdigest()
+        digest = sha256(payload).hexdigest()
         entry = Entry(check_cid(cid), Origin(None), digest, payload, None, False, replace=True)
         self.commit(Changes(put=self.stage([entry])))
 

@@ -108,10 +108,10 @@ class MemoryCache(MutableMapping[Cid, Any]):
                 if (mark := self._mark(cid)) is not None
             }
 
-    def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, Any]:
+    def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
         with self._lock:
-            found = {cid: self._peek(cid) for cid in cids if self._mark(cid) is not None}
-        return {cid: result for cid, result in found.items() if result is not _MISSING}
+            found = {cid: (held, self._peek(cid)) for cid, held in self.held(cids).items()}
+        return {cid: (held, result) for cid, (held, result) in found.items() if result is not _MISSING}
 
     def stored(self, cid: Cid) -> Stored | None:
         with self._lock:

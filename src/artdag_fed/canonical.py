@@ -43,7 +43,7 @@ def _build_encoder() -> Callable[[Any], str]:
     make = getattr(json_encoder, "c_make_encoder", None)
     if make is not None:
         try:
-            # (markers, default: no type gets that far, string encoder, indent, separators, sort_keys, skipkeys, allow_nan)
+            # (markers, default: no type gets there, string encoder, indent, separators, sort_keys, skipkeys, allow_nan)
             encode = make(None, None, json_encoder.encode_basestring, None, ":", ",", True, False, False)
             if "".join(encode({"b": 1, "a": None}, 0)) == '{"a":null,"b":1}':
                 return lambda value: "".join(encode(value, 0))
@@ -175,7 +175,7 @@ def _why_not(value: object) -> str:
 # --- the way back ---------------------------------------------------------------------------
 
 
-_decode = json.JSONDecoder().decode  # what else JSON can say, floats and NaN too, comes out as another text again
+_scan = json.JSONDecoder().scan_once  # what else JSON can say, floats and NaN too, comes out as another text again
 
 
 def from_canonical(text: str) -> Any:
@@ -195,12 +195,17 @@ def from_canonical(text: str) -> Any:
 def from_canonical_unchecked(text: str) -> Any:
     """As `from_canonical`, for text that `canonical` wrote: its spelling is not checked."""
     try:
-        value = _decode(text)
+        value, end = _scan(text, 0)
+    except StopIteration:
+        raise CodecError(f"{shown(text)} is no canonical form") from None
     except RecursionError:
         raise CodecError(f"{shown(text)} is nested more than {DEPTH} deep") from None
     except ValueError as error:
         raise CodecError(f"{shown(text)} is no canonical form: {error}") from None
-    return _untag(value, 0)
+    if end != len(text):
+        raise CodecError(f"{shown(text)} is no canonical form: something follows it")
+    flat = "[" not in text and text.find("{", 1) < 0  # no tag, and no container in another
+    return value if flat else _untag(value, 0)
 
 
 def _untag(value: Any, depth: int) -> Any:

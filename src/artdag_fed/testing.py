@@ -1,8 +1,9 @@
 """The contract of a cache as code: run it over a cache of your own.
 
-Rules: needs no test framework, and works under `python -O`: what does not hold is an `AssertionError` that says what was
-expected and what was found. A cache that holds something already is checked as well; what it holds has to be untouched
-at the end. Everything is asked through `cache.OriginCache`, so a cache that passes is one that the verbs work with.
+Rules: needs no test framework, and works under `python -O`: what does not hold is an `AssertionError` that says what
+was expected and what was found. A cache that holds something already is checked as well; what it holds has to be
+untouched at the end. Everything is asked through `cache.OriginCache`, so a cache that passes is one that the verbs work
+with.
 
 >>> from artdag_fed import MemoryCache
 >>> check_cache(lambda: MemoryCache({"c1": "was there before"}))
@@ -24,14 +25,26 @@ from artdag_fed.testing_commits import COMMIT_CHECKS, MANY, Place, raises, same
 __all__ = ["check_cache"]
 
 ROUNDS = 10_000  # of purging: a cache that is never done with it is broken
-VALUES: tuple[Any, ...] = (None, False, 0, -(2**70), 0.5, "", "text", b"", b"\0" * 100_000, [], {"deep": [1, (2, b"3")]})
+VALUES: tuple[Any, ...] = (
+    None,
+    False,
+    0,
+    -(2**70),
+    0.5,
+    "",
+    "text",
+    b"",
+    b"\0" * 100_000,
+    [],
+    {"deep": [1, (2, b"3")]},
+)
 
 
 def check_cache(make: Callable[[], OriginCache]) -> None:
     """Check that what `make()` gives keeps the contract of `OriginCache`; `AssertionError` where it does not.
 
-    make: called once per part of the contract. Gives a new cache, or opens another one over the same durable place: what
-    is held there is left alone, and what the check itself stored stays behind. Each is closed afterwards.
+    make: called once per part of the contract. Gives a new cache, or opens another one over the same durable place:
+    what is held there is left alone, and what the check itself stored stays behind. Each is closed afterwards.
     """
     looking = (keeps_results_like_a_mapping, refuses_what_is_no_cid, tells_what_is_held_and_whence)
     using = (purges_only_what_nobody_can_read, can_be_changed_while_it_is_iterated, serves_several_threads)
@@ -84,27 +97,25 @@ def keeps_results_like_a_mapping(place: Place) -> None:
     cache[place.cid("f")] = "mine again"
     same("a local result that was overwritten", cache[place.cid("f")], "mine again")
     del cache[place.cid("f")]
-    raises(KeyError, "reading what was deleted", lambda: cache[place.cid("f")])
-    raises(KeyError, "deleting what is not held", lambda: cache.__delitem__(place.cid("f")))
+    raises(KeyError, "reading what was deleted", cache.__getitem__, place.cid("f"))
+    raises(KeyError, "deleting what is not held", cache.__delitem__, place.cid("f"))
     same("len(cache) afterwards", len(cache), before + len(VALUES))
 
 
 def refuses_what_is_no_cid(place: Place) -> None:
     cache, before = place.cache, len(place.cache)
-    bad: str
     for bad in ("", "no good", "-first", "x" * 129, "line\n", "\ud800", "é"):
-        raises(InvalidName, f"cache[{bad!a}] = ...", lambda bad=bad: cache.__setitem__(bad, 1))
-        raises(KeyError, f"cache[{bad!a}]", lambda bad=bad: cache[bad])
-        raises(KeyError, f"del cache[{bad!a}]", lambda bad=bad: cache.__delitem__(bad))
+        raises(InvalidName, f"cache[{bad!a}] = ...", cache.__setitem__, bad, 1)
+        raises(KeyError, f"cache[{bad!a}]", cache.__getitem__, bad)
+        raises(KeyError, f"del cache[{bad!a}]", cache.__delitem__, bad)
         same(f"{bad!a} in the cache", bad in cache, False)
-    number: Any = 5
-    raises(TypeError, "cache[5] = ...", lambda: cache.__setitem__(number, 1))
-    raises(KeyError, "cache[5]", lambda: cache[number])
-    raises(KeyError, "del cache[5]", lambda: cache.__delitem__(number))
-    same("5 in the cache", number in cache, False)
+    raises(TypeError, "cache[5] = ...", cache.__setitem__, 5, 1)
+    raises(KeyError, "cache[5]", cache.__getitem__, 5)
+    raises(KeyError, "del cache[5]", cache.__delitem__, 5)
+    same("5 in the cache", 5 in cache, False)
     thing = object()
     if cache.encodes:
-        raises(CodecError, "storing what has no bytes", lambda: cache.__setitem__(place.cid("thing"), thing))
+        raises(CodecError, "storing what has no bytes", cache.__setitem__, place.cid("thing"), thing)
     else:
         cache[place.cid("thing")] = thing
         same("an object that was put", cache[place.cid("thing")] is thing, True)
@@ -132,7 +143,17 @@ def tells_what_is_held_and_whence(place: Place) -> None:
     held = cache.held([*cids, absent, *cids])
     same("the cids of held(...)", sorted(held), sorted(cids))
     values = {"l": 1, "d": None, "a": "x" * 100_000, "b": [2]}
-    same("load(...)", cache.load([absent, *cids]), {place.cid(name): value for name, value in values.items()})
+    loaded = cache.load([absent, *cids])
+    same(
+        "load(...)",
+        {cid: result for cid, (_, result) in loaded.items()},
+        {place.cid(name): value for name, value in values.items()},
+    )
+    same(
+        "whence load(...) says that they are",
+        [(h.origin, h.token) for h, _ in map(loaded.__getitem__, cids)],
+        [(h.origin, h.token) for h in map(held.__getitem__, cids)],
+    )
     for name, entry in entries.items():
         found = held[entry.cid]
         same(f"the origin and digest of {name}", (found.origin, found.digest), (entry.origin, entry.digest))
@@ -175,7 +196,7 @@ def purges_only_what_nobody_can_read(place: Place) -> None:
     else:
         raise AssertionError(f"purge() says after {ROUNDS:,} rounds that there is more")
     same(
-        "what can be read afterwards", cache.load(e.cid for e in stays), {stays[0].cid: b"x" * 50_000, stays[1].cid: 1}
+        "what can be read afterwards", place.load(e.cid for e in stays), {stays[0].cid: b"x" * 50_000, stays[1].cid: 1}
     )
     same("stored again", dict(place.put(place.entry(0, b"x" * 50_000, place.alice)).stored), {Origin(place.alice): 1})
     same("read again", cache[place.cid(0)], b"x" * 50_000)
@@ -192,7 +213,7 @@ def can_be_changed_while_it_is_iterated(place: Place) -> None:
             seen.append(cid)
         if len(seen) == MANY // 2 and cid == seen[-1]:
             place.put(*(place.entry(name, 2) for name in names))  # replaces all, those that were given already too
-            same("how many results there are", len(cache.load(map(place.cid, names))), MANY)
+            same("how many results there are", len(place.load(map(place.cid, names))), MANY)
     same("how often each that stayed was given", sorted(seen), sorted(map(place.cid, names)))
 
     going = frozenset(map(place.cid, names))
@@ -220,7 +241,7 @@ def serves_several_threads(place: Place) -> None:
                 place.put(theirs)
                 same(
                     "what a thread has stored",
-                    cache.load([mine.cid, theirs.cid]),
+                    place.load([mine.cid, theirs.cid]),
                     {mine.cid: b"x" * (40_000 + i), theirs.cid: i},
                 )
                 list(cache.provenance.items())

@@ -50,9 +50,9 @@ def check_cache(make: Callable[[], OriginCache]) -> None:
     using = (purges_only_what_nobody_can_read, can_be_changed_while_it_is_iterated, serves_several_threads)
     for check in (*looking, *COMMIT_CHECKS, *using):
         cache = make()
+        if not isinstance(cache, OriginCache):
+            raise AssertionError(f"{type(cache).__name__} lacks a method of OriginCache")
         try:
-            if not isinstance(cache, OriginCache):
-                raise AssertionError(f"{type(cache).__name__} lacks a method of OriginCache")
             before = _everything(cache)
             check(Place(cache))
             after = _everything(cache)

@@ -60,7 +60,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
     ) -> None:
         if mapping is None:
             mapping = {}
-        for method in ("__getitem__", "__setitem__", "__delitem__", "__iter__", "__contains__"):
+        for method in ("__getitem__", "__setitem__", "__delitem__", "__iter__", "__contains__", "keys"):
             if not hasattr(type(mapping), method):
                 raise TypeError(f"a cache is a mapping that can be written; {type(mapping).__name__} has no {method}")
         self._mapping = mapping

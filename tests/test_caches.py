@@ -1,0 +1,308 @@
+"""Every cache keeps the contract of `testing.check_cache`; and that contract finds what is broken."""
+
+from __future__ import annotations
+
+import collections.abc
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artdag_fed import Codec, DiskCache, InvalidName, MemoryCache, Record, import_, invalidate
+from artdag_fed.cache import Changes, Entry, Origin, OriginCache
+from artdag_fed.federation import Federation
+from artdag_fed.testing import check_cache
+
+Make = Callable[[], OriginCache]
+
+
+class Shelf(collections.abc.MutableMapping):
+    """The smallest mapping that there is; it can be told to fail at its nth writing."""
+
+    def __init__(self, **results: Any) -> None:
+        self._results = results
+        self.fails_at = 0
+
+    def __getitem__(self, cid: str) -> Any:
+        return self._results[cid]
+
+    def __setitem__(self, cid: str, result: Any) -> None:
+        self.fails_at -= 1
+        if self.fails_at == 0:
+            raise OSError("no room on the shelf")
+        self._results[cid] = result
+
+    def __delitem__(self, cid: str) -> None:
+        del self._results[cid]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._results)
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+
+def filled(cache: Any) -> Any:
+    """The cache with results of every kind, some of them withdrawn, and all sizes."""
+    fed = Federation(cache)
+    fed.cache["mine"], fed.cache["mine.large"] = {"a": [1, None]}, b"m" * 70_000
+    records = [Record(f"{peer}{i}", "x" * 10 ** (i % 6), peer, {"zoe"} - {peer}) for peer in "pqr" for i in range(20)]
+    import_(fed, records, set("pqr").__contains__)
+    invalidate(fed, "q")
+    return cache
+
+
+CACHES: dict[str, Callable[[Path], OriginCache]] = {
+    "over a dict": lambda path: MemoryCache({}),
+    "over no mapping": lambda path: MemoryCache(),
+    "over a mapping of one's own": lambda path: MemoryCache(Shelf()),
+    "on disk": lambda path: DiskCache(path / "cache"),
+}
+every_cache = pytest.mark.parametrize("cache", CACHES.values(), ids=CACHES.keys())
+
+
+def fresh(cache: Callable[[Path], OriginCache], path: Path) -> Make:
+    """A place of its own for each call."""
+    numbers = iter(range(1000))
+
+    def make() -> OriginCache:
+        place = path / str(next(numbers))
+        place.mkdir()
+        return cache(place)
+
+    return make
+
+
+@every_cache
+def test_a_cache_that_starts_empty_keeps_the_contract(cache: Callable[[Path], OriginCache], tmp_path: Path) -> None:
+    check_cache(fresh(cache, tmp_path))
+
+
+@every_cache
+def test_a_cache_that_holds_something_keeps_the_contract_and_what_it_holds(
+    cache: Callable[[Path], OriginCache], tmp_path: Path
+) -> None:
+    make = fresh(cache, tmp_path)
+    check_cache(lambda: filled(make()))
+
+
+def test_one_durable_place_keeps_the_contract_when_it_is_opened_again_and_again(tmp_path: Path) -> None:
+    filled(DiskCache(tmp_path / "cache")).close()
+    check_cache(lambda: DiskCache(tmp_path / "cache"))
+    cache = DiskCache(tmp_path / "cache")
+    assert cache["mine.large"] == b"m" * 70_000 and cache.provenance["p3"] == "p" and "q3" not in cache
+    cache.close()
+
+
+# --- the contract can be broken ----------------------------------------------------------------
+
+
+class Forgets(MemoryCache):
+    def __getitem__(self, cid):
+        return super().__getitem__(cid) or None
+
+
+class SaysNothingOfWhatIsMissing(MemoryCache):
+    def __delitem__(self, cid):
+        self.commit(Changes(drop=frozenset([cid])))
+
+
+class TakesAnyName(MemoryCache):
+    def __setitem__(self, cid, result):
+        entry = Entry(cid, Origin(None), "", None, result, True, replace=True)
+        self.commit(Changes(put=self.stage([entry])))
+
+
+class LosesLineage(MemoryCache):
+    def stage(self, entries):
+        return super().stage([e._replace(origin=Origin(e.origin.peer)) for e in entries])
+
+
+class ShowsWhatIsStaged(MemoryCache):
+    def stage(self, entries):
+        laid = super().stage(entries)
+        self.commit(Changes(put=laid))
+        return laid
+
+
+class CommitsByHalves(MemoryCache):
+    def commit(self, changes):
+        if changes.drop and changes.put is not None:
+            super().commit(Changes(drop=changes.drop))
+        return super().commit(changes)
+
+
+class LetsThePeersWin(MemoryCache):
+    def commit(self, changes):
+        if changes.put is not None:
+            super().commit(Changes(drop=frozenset(e.cid for e in changes.put.entries if not e.origin.local)))
+        return super().commit(changes)
+
+
+class NeverReplaces(MemoryCache):
+    def stage(self, entries):
+        return super().stage([e._replace(replace=False) for e in entries])
+
+
+class KeepsTheLast(MemoryCache):
+    def stage(self, entries):
+        return super().stage(list({e.cid: e for e in entries}.values()))
+
+
+class RevivesTokens(MemoryCache):
+    def _token(self, origin):
+        token = self._tokens[origin] = sum(map(ord, repr(sorted(origin.peers)))) + 1000 * origin.local
+        self._live[token] = origin
+        return token
+
+
+class KeepsWhatIsStale(MemoryCache):
+    def stage(self, entries):
+        return super().stage([e._replace(basis=frozenset()) for e in entries])
+
+
+class HidesInsteadOfWithdrawing(MemoryCache):
+    def commit(self, changes):
+        outcome = super().commit(changes)
+        self.gone = getattr(self, "gone", set()) | ({1} if changes.withdraw else set())
+        return outcome
+
+    def stored(self, cid):
+        return None if self.gone else super().stored(cid)
+
+
+class NeverDoneWithPurging(MemoryCache):
+    def purge(self):
+        return True
+
+
+class IteratesOverItsMapping(MemoryCache):
+    def __iter__(self):
+        return iter(self._mapping)
+
+
+class CountsWrong(MemoryCache):
+    def origins(self):
+        return {origin: count + 1 for origin, count in super().origins().items()}
+
+
+BROKEN = [
+    Forgets,
+    SaysNothingOfWhatIsMissing,
+    TakesAnyName,
+    LosesLineage,
+    ShowsWhatIsStaged,
+    CommitsByHalves,
+    LetsThePeersWin,
+    NeverReplaces,
+    KeepsTheLast,
+    RevivesTokens,
+    KeepsWhatIsStale,
+    HidesInsteadOfWithdrawing,
+    NeverDoneWithPurging,
+    IteratesOverItsMapping,
+    CountsWrong,
+]
+
+
+@pytest.mark.parametrize("broken", BROKEN)
+def test_the_contract_finds_a_cache_that_is_broken(broken: type[MemoryCache]) -> None:
+    # The mapping's own words where it is iterated while it changes, and our own for all else.
+    expected = RuntimeError if broken is IteratesOverItsMapping else AssertionError
+    with pytest.raises(expected, match=" ") as caught:
+        check_cache(broken)
+    assert len(str(caught.value)) > 20
+
+
+def test_the_contract_finds_a_cache_that_is_none() -> None:
+    with pytest.raises(AssertionError, match="dict lacks a method of OriginCache"):
+        check_cache(dict)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_the_contract_is_checked_without_assertions_too() -> None:
+    said = subprocess.run(
+        [sys.executable, "-O", "-c", "from artdag_fed.testing import check_cache; check_cache(dict)"],
+        capture_output=True,
+        text=True,
+        env={"PYTHONPATH": str(Path(__file__).parent.parent / "src")},
+    )
+    assert said.returncode == 1 and "AssertionError: dict lacks a method" in said.stderr
+
+
+# --- a cache over a mapping --------------------------------------------------------------------
+
+
+def test_a_mapping_that_raises_while_it_is_written_has_what_was_written_taken_out_again() -> None:
+    shelf = Shelf(mine=1)
+    cache = MemoryCache(shelf)
+    entries = [Entry(f"c{i}", Origin("alice"), "", None, i, True) for i in range(5)]
+    entries.append(Entry("mine", Origin(None), "", None, 2, True, replace=True))
+    for fails_at in range(1, 7):
+        shelf.fails_at = fails_at
+        with pytest.raises(OSError, match="no room"):
+            cache.commit(Changes(withdraw=lambda origin: False, put=cache.stage(entries)))
+        assert dict(shelf) == {"mine": 1} and list(cache) == ["mine"] and cache.provenance == {}
+
+
+def test_what_is_in_a_mapping_was_computed_here_unless_its_provenance_says_otherwise() -> None:
+    cache = MemoryCache({"a": 1, "b": 2}, provenance={"b": "bob", "c": "carol"}, lineage={"a": frozenset({"bob"})})
+    assert cache.origins() == {Origin(None, frozenset({"bob"})): 1, Origin("bob"): 1}
+    assert cache.provenance == {"b": "bob"} and cache.lineage == {"a": {"bob"}}
+
+
+def test_what_a_mapping_lets_go_of_by_itself_is_not_held() -> None:
+    bounded = {"a": 1, "b": 2}
+    cache = MemoryCache(bounded)
+    del bounded["a"]
+    assert list(cache) == ["b"] and "a" not in cache and cache.held(["a", "b"]).keys() == {"b"} and len(cache) == 1
+    assert cache.load(["a"]) == {} and cache.stored("a") is None
+    with pytest.raises(KeyError):
+        cache["a"]
+
+
+def test_what_is_put_into_the_mapping_behind_the_cache_is_not_held() -> None:
+    mapping: dict[str, Any] = {}
+    cache = MemoryCache(mapping)
+    mapping["a"] = 1
+    assert "a" not in cache and len(cache) == 0
+
+
+@pytest.mark.parametrize("mapping", [[], {1, 2}, "text", 5, object()])
+def test_what_is_no_mapping_that_can_be_written_is_refused(mapping: Any) -> None:
+    with pytest.raises(TypeError, match="a cache is a mapping that can be written"):
+        MemoryCache(mapping)
+
+
+def test_a_mapping_with_keys_that_are_no_cids_or_peers_that_are_none_is_refused() -> None:
+    with pytest.raises(InvalidName, match="no cid"):
+        MemoryCache({"not a cid": 1})
+    with pytest.raises(TypeError, match="a cid is a str"):
+        MemoryCache({5: 1})  # type: ignore[dict-item]  # wrong on purpose
+    for bad in ({"provenance": {"a": " bob"}}, {"lineage": {"a": frozenset({"bob\n"})}}):
+        with pytest.raises(InvalidName, match="no peer name"):
+            MemoryCache({"a": 1}, **bad)  # type: ignore[arg-type]  # wrong on purpose
+
+
+def test_caches_in_memory_are_equal_by_what_they_hold() -> None:
+    assert MemoryCache({"a": 1}) == MemoryCache({"a": 1}) != MemoryCache({"a": 2})
+    assert MemoryCache({"a": 1}) != {"a": 1} and repr(MemoryCache({"a": 1})) == "<MemoryCache of 1 results>"
+
+
+def test_a_codec_of_ones_own_tells_results_apart() -> None:
+    class Point:
+        def __init__(self, x: int) -> None:
+            self.x = x
+
+    codec = Codec().with_type("point", Point, lambda p: p.x, Point)
+    cache = MemoryCache({}, codec)
+    entry = Entry("a", Origin("alice"), "", None, Point(1), True)
+    cache.commit(Changes(put=cache.stage([entry])))
+    again = cache.commit(Changes(put=cache.stage([entry._replace(value=Point(1), origin=Origin("bob"))])))
+    assert again.unchanged == 1 and again.clashes == ()
+    plain = MemoryCache({})
+    plain.commit(Changes(put=plain.stage([entry])))
+    again = plain.commit(Changes(put=plain.stage([entry._replace(value=Point(1), origin=Origin("bob"))])))
+    assert again.unchanged == 0 and len(again.clashes) == 1, "without bytes, identity decides"

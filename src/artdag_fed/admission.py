@@ -1,8 +1,8 @@
 """The one gate through which everything that a peer sends has to pass: a record's verdict.
 
-Rules: pure apart from asking the callables that it was given; nothing is fetched, stored or logged here; the checks come
-in one fixed order, cheap and broad ones first, and the first that fails gives the reason. What passes is turned into an
-`Entry` made of exactly the fields that were judged. A rejection never stops the rest.
+Rules: pure apart from asking the callables that it was given; nothing is fetched, stored or logged here; the checks
+come in one fixed order, cheap and broad ones first, and the first that fails gives the reason. What passes is turned
+into an `Entry` made of exactly the fields that were judged. A rejection never stops the rest.
 
 >>> gate = Gate(trusted={"alice"}.__contains__)
 >>> gate.judge(Record("c1", 1, "mallory"))
@@ -76,7 +76,10 @@ class Gate:
         if type(payload) is not bytes:
             payload = None
         size = 0 if payload is None else len(payload)
-        if size > limits.record_bytes or (payload is None and (self._encodes or self._verify is not None)):
+        # In memory a result may have no bytes; then it came as an object, and nothing that needs bytes is asked for.
+        if payload is None and (self._encodes or self._verify is not None or record.declared):
+            return "malformed"
+        if size > limits.record_bytes:
             return "malformed"
         self._left -= size
         if self._left < 0:
@@ -95,9 +98,8 @@ class Gate:
             if not signature:
                 return "unsigned"
             # Rebuilt from what is about to be stored, so that what is verified is what is used.
-            if not _verified(
-                self._verify, record.peer, statement(cid, size, digest, origin.lineage, record.peer), signature
-            ):
+            peer = record.peer if origin.peer is None else origin.peer
+            if not _verified(self._verify, peer, statement(cid, size, digest, origin.lineage, peer), signature):
                 return "forged"
         if recipe and hashlib.sha256(recipe).hexdigest() != cid:
             return "recipe"
@@ -149,5 +151,5 @@ class Gate:
 def _verified(verify: Verify, peer: PeerId, body: bytes, signature: bytes) -> bool:
     try:
         return verify(peer, body, signature) is True
-    except Exception:  # a check that cannot read a hostile signature has not verified it
+    except Exception:  # noqa: BLE001  # a check that cannot read a hostile signature has not verified it
         return False

@@ -38,6 +38,7 @@ class _Base(NamedTuple):
 
 
 _NOTHING = _Base(frozenset(), frozenset())
+_NO_INPUTS = hashlib.sha256().hexdigest()
 
 
 @dataclass(slots=True)
@@ -53,8 +54,8 @@ class Execution:
 
     def in_order(self) -> Execution:
         """The same, with each cid once: what was done again after a withdrawal counts as computed where it was."""
-        self.computed = list(dict.fromkeys(self.computed))
-        computed = set(self.computed)
+        computed = dict.fromkeys(self.computed)
+        self.computed = list(computed)
         self.reused = [cid for cid in dict.fromkeys(self.reused) if cid not in computed]
         return self
 
@@ -180,29 +181,30 @@ class _Work:
     def reuse(self, cids: list[Cid]) -> None:
         """Read results that may be held, and note which were not."""
         loaded = self.cache.load(cids, self.observe)
+        values, facts, known, bases, reused = self.values, self.facts, self.known, self.bases, self.done.reused
         for cid in cids:
             if cid not in loaded:
-                if self.facts.pop(cid, None) is not None or self.known.get(cid) is not None:
+                if facts.pop(cid, None) is not None or known.get(cid) is not None:
                     self.refused.add(cid)  # damaged, or gone meanwhile
                 continue
             held, result = loaded[cid]
-            self.values[cid] = result
-            if cid in self.facts:
+            values[cid] = result
+            if cid in facts:
                 continue
-            self.known[cid] = held
-            base = self.bases.get(held.token)
+            origin, token, digest = known[cid] = held
+            base = bases.get(token)
             if base is None:
-                base = self.bases[held.token] = _Base(held.origin.peers, frozenset([held.token]))
-            self.facts[cid] = held.digest or self.encode(result)[1], base
-            self.done.reused.append(cid)
+                base = bases[token] = _Base(origin.peers, frozenset([token]))
+            facts[cid] = digest or self.encode(result)[1], base
+            reused.append(cid)
             if self.observe is not None:
-                self.observe(Event("reused", cid=cid, peer=held.origin.peer or ""))
+                self.observe(Event("reused", cid=cid, peer=origin.peer or ""))
 
     # --- computing --------------------------------------------------------------------------
 
     def compute(self, node: Node) -> None:
         cid, inputs = node.cid, node.inputs
-        values = tuple(self.values[i.cid] for i in inputs)
+        values = tuple([self.values[i.cid] for i in inputs])
         began = self.clock()
         try:
             result = self.runner(node.op, values, node.params)
@@ -260,6 +262,8 @@ class _Work:
         return base
 
     def inputs_digest(self, inputs: tuple[Node, ...]) -> str:
+        if not inputs:
+            return _NO_INPUTS
         digests = [self.facts[i.cid][0] for i in inputs]
         return hashlib.sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
 

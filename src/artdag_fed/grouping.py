@@ -55,14 +55,14 @@ class Group:
     def add(self, entry: Entry) -> None:
         """Take a finished result; commit where enough wait."""
         with self._lock:
+            now = self._clock()
             if not self._entries:
-                self._oldest = self._clock()
+                self._oldest = now
             self._entries.append(entry)
             self._bytes += len(entry.payload or b"")
-            if len(self._entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES:
+            many = len(self._entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES
+            if many or now - self._oldest >= GROUP_SECONDS:
                 self.flush()
-            else:
-                self.flush_old()
         if self._ticker is None and self._cache.encodes:
             self._ticker = threading.Thread(target=self._tick, name="artdag_fed-commit", daemon=True)
             self._ticker.start()

@@ -27,7 +27,7 @@ from typing import Any
 
 from artdag_fed.cache import Changes, Entry, Held, Origin, Outcome, Stored
 from artdag_fed.caches.disk_blobs import Blobs
-from artdag_fed.caches.disk_commit import BATCH, Verdicts, batches, drop, insert, origin_of, repeats, settle, withdraw
+from artdag_fed.caches.disk_commit import BATCH, batches, drop, origin_of, put, withdraw
 from artdag_fed.caches.disk_index import open_index, store_error
 from artdag_fed.caches.disk_staging import Laid
 from artdag_fed.caches.disk_views import LiveView
@@ -153,7 +153,9 @@ class DiskCache(MutableMapping[Cid, Any]):
     def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
         loaded, decode = {}, self._codec.decode
         for batch in batches(cids):
-            for cid, token, digest, payload, _ in self._read("r.cid, r.origin, r.digest, r.payload, r.size", batch, observe):
+            for cid, token, digest, payload, _ in self._read(
+                "r.cid, r.origin, r.digest, r.payload, r.size", batch, observe
+            ):
                 try:
                     result = decode(payload)
                 except CodecError as error:
@@ -286,23 +288,15 @@ class DiskCache(MutableMapping[Cid, Any]):
                     dropped += drop(db, [id for (id,) in rows])
                 if laid is None:
                     return Outcome(withdrawn=withdrawn, dropped=dropped)
-                table = laid.fill(db)
-                stale = settle(db, table, laid.kinds)
-                verdicts = Verdicts(db, table, laid.kinds)
-                drop(db, verdicts.doomed)
-                stored, first_new, inserted = insert(db, table, laid.kinds)
-                unchanged, clashes = verdicts.unchanged, verdicts.clashes
-                if inserted + verdicts.kept + len(stale) < laid.count:
-                    more_unchanged, more_clashes = repeats(db, table, laid.kinds, first_new)
-                    unchanged, clashes = unchanged + more_unchanged, clashes + more_clashes
+                done = put(db, laid)
                 if laid.area is not None:
                     named = db.execute(
-                        "SELECT DISTINCT digest FROM result WHERE payload IS NULL AND id >= ?", (first_new,)
+                        "SELECT DISTINCT digest FROM result WHERE payload IS NULL AND id >= ?", (done.first_new,)
                     )
                     laid.area.publish([digest for (digest,) in named])
             if laid.area is not None:
                 laid.area.committed()
-            return Outcome(stored, unchanged, tuple(clashes), stale, withdrawn, dropped)
+            return Outcome(done.stored, done.unchanged, tuple(done.clashes), done.stale, withdrawn, dropped)
         except OSError as error:
             if isinstance(error, StoreError):
                 raise

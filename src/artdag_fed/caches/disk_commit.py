@@ -12,14 +12,16 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from artdag_fed.cache import Clash, Origin
 from artdag_fed.names import Cid
 
-__all__ = ["BATCH", "Kind", "Verdicts", "batches", "drop", "insert", "origin_of", "repeats", "settle", "withdraw"]
+__all__ = ["BATCH", "Kind", "Verdicts", "Row", "batches", "drop", "origin_of", "put", "withdraw"]
 
 T = TypeVar("T")
+
+_LAST = "SELECT coalesce(max(id), 0) FROM result"
 
 BATCH = 1000  # rows that are looked up, dropped or purged at a time: a few milliseconds under the lock
 
@@ -32,6 +34,22 @@ class Kind(NamedTuple):
     origin: Origin
     replace: bool
     basis: frozenset[int]
+
+
+Row = tuple[Cid, int, str, str, bytes, bytes | None, int]
+"""A result laid ready: cid, number of its kind, digest, inputs digest, recipe, payload (None: beside, as a file), size."""
+
+
+class Laying(Protocol):
+    """What is laid ready for one commit; see `disk_staging.Laid`."""
+
+    count: int
+
+    @property
+    def kinds(self) -> Sequence[Kind]: ...
+    @property
+    def rows(self) -> list[Row] | None: ...
+    def fill(self, db: sqlite3.Connection) -> str: ...
 
 
 def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
@@ -68,8 +86,8 @@ def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
             (these,),
         ).fetchall()
         db.executemany(
-            "UPDATE origin SET results = results - ?2, bytes = bytes - ?3 WHERE id = ?1",
-            counts,
+            "UPDATE origin SET results = results - ?, bytes = bytes - ? WHERE id = ?",
+            [(count, size, origin) for origin, count, size in counts],
         )
         db.execute(
             "INSERT OR IGNORE INTO garbage SELECT digest FROM result"
@@ -113,20 +131,58 @@ class Verdicts:
                 self.kept += 1
 
 
-def insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> tuple[dict[Origin, int], int, int]:
-    """Insert what is staged and not held, in the order of the cids.
+class Put(NamedTuple):
+    """What became of what was laid ready; rows of `result` from `first_new` on are new. The rest as in `Outcome`."""
 
-    The number stored by origin, the first id that may be new, and the number of rows inserted.
-    """
+    stored: dict[Origin, int]
+    first_new: int
+    unchanged: int = 0
+    clashes: tuple[Clash, ...] = ()
+    stale: frozenset[Cid] = frozenset()
+
+
+def put(db: sqlite3.Connection, laid: Laying) -> Put:
+    """Store what is laid ready, by the held/arriving table."""
+    withdrawn = _withdrawn(db, laid.kinds)
+    rows = laid.rows
+    if rows is not None and not withdrawn:
+        done = _put_new(db, rows, laid.kinds)
+        if done is not None:
+            return done
+    table = laid.fill(db)
+    stale = _take_out(db, table, [n for n, kind in enumerate(laid.kinds) if kind.basis & withdrawn])
+    verdicts = Verdicts(db, table, laid.kinds)
+    drop(db, verdicts.doomed)
+    (last,) = db.execute(_LAST).fetchone()
+    stored, inserted = _insert(db, table, laid.kinds, last)
+    unchanged, clashes = verdicts.unchanged, verdicts.clashes
+    if inserted + verdicts.kept + len(stale) < laid.count:
+        more_unchanged, more_clashes = _repeats(db, table, laid.kinds, last)
+        unchanged, clashes = unchanged + more_unchanged, clashes + more_clashes
+    return Put(stored, last + 1, unchanged, tuple(clashes), stale)
+
+
+def _put_new(db: sqlite3.Connection, rows: list[Row], kinds: Sequence[Kind]) -> Put | None:
+    """The short way, for a few rows of which none is held and no two have one cid; None, and nothing done, for others."""
+    cids = {row[0] for row in rows}
+    held = "SELECT 1 FROM json_each(?) AS j CROSS JOIN result AS r ON r.cid = j.value LIMIT 1"
+    if len(cids) < len(rows) or db.execute(held, (json.dumps(list(cids)),)).fetchone() is not None:
+        return None
+    (last,) = db.execute(_LAST).fetchone()
+    ids = _ids(db, kinds)
+    db.executemany(
+        "INSERT INTO result (cid, origin, digest, inputs_digest, recipe, payload, size) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(cid, ids[kind], *rest) for cid, kind, *rest in sorted(rows)],
+    )
+    return Put(_count(db, kinds, ids, last), last + 1)
+
+
+def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int) -> tuple[dict[Origin, int], int]:
+    """Insert what is staged and not held, behind the row `last`. The numbers stored by origin, and in all."""
     db.execute("CREATE TEMP TABLE IF NOT EXISTS origin_of_kind (kind INTEGER PRIMARY KEY, id INTEGER)")
     db.execute("DELETE FROM temp.origin_of_kind")
-    ids: dict[Origin, int] = {}
-    for number, (origin, _, _) in enumerate(kinds):
-        if origin not in ids:
-            ids[origin] = _live_id(db, origin)
-        db.execute("INSERT INTO temp.origin_of_kind VALUES (?, ?)", (number, ids[origin]))
-    by_id = {id: origin for origin, id in ids.items()}
-    (last,) = db.execute("SELECT coalesce(max(id), 0) FROM result").fetchone()
+    ids = _ids(db, kinds)
+    db.executemany("INSERT INTO temp.origin_of_kind VALUES (?, ?)", enumerate(ids))
     inserted = db.execute(
         # In the order of the cids, so that the index of cids is written from left to right; of two rows for one cid the
         # first stays. Sorting the numbers and fetching the rows by them takes two thirds of sorting the rows.
@@ -135,11 +191,27 @@ def insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> tuple[d
         f" FROM (SELECT rowid AS number FROM temp.{table} ORDER BY cid, rowid) AS o"
         f" CROSS JOIN temp.{table} AS s ON s.rowid = o.number CROSS JOIN temp.origin_of_kind AS k ON k.kind = s.kind"
     ).rowcount
+    return _count(db, kinds, ids, last), inserted
+
+
+def _count(db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], last: int) -> dict[Origin, int]:
+    """Add the rows behind `last` to the counts of their origins; the numbers by origin."""
     counts = db.execute(
-        "SELECT origin, count(*), sum(size) FROM result WHERE id > ? GROUP BY origin", (last,)
+        "SELECT count(*), sum(size), origin FROM result WHERE id > ? GROUP BY origin", (last,)
     ).fetchall()
-    db.executemany("UPDATE origin SET results = results + ?2, bytes = bytes + ?3 WHERE id = ?1", counts)
-    return {by_id[id]: count for id, count, _ in counts}, last + 1, inserted
+    db.executemany("UPDATE origin SET results = results + ?, bytes = bytes + ? WHERE id = ?", counts)
+    # Origins of which everything was held already leave no trace: a peer cannot fill the table with names.
+    db.execute("DELETE FROM origin WHERE results = 0 AND id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
+    origins = dict(zip(ids, (kind.origin for kind in kinds), strict=True))
+    return {origins[id]: count for count, _, id in counts}
+
+
+def _ids(db: sqlite3.Connection, kinds: Sequence[Kind]) -> list[int]:
+    """The ids of the live origins of these kinds, made where there is none."""
+    ids = {origin: 0 for origin, _, _ in kinds}
+    for origin in ids:
+        ids[origin] = _live_id(db, origin)
+    return [ids[origin] for origin, _, _ in kinds]
 
 
 def _live_id(db: sqlite3.Connection, origin: Origin) -> int:
@@ -152,15 +224,15 @@ def _live_id(db: sqlite3.Connection, origin: Origin) -> int:
     return made
 
 
-def repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], first_new: int) -> tuple[int, list[Clash]]:
+def _repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], first_new: int) -> tuple[int, list[Clash]]:
     """Of several staged rows for one cid, the later ones judged against the first: unchanged, and clashes."""
     unchanged, clashes = 0, []
     rows = db.execute(
         f"SELECT s.cid, s.kind, s.digest, r.digest, o.peer, o.lineage FROM temp.{table} s"
         f" JOIN (SELECT cid, min(rowid) AS first FROM temp.{table} GROUP BY cid HAVING count(*) > 1) d"
         " ON d.cid = s.cid AND s.rowid > d.first"
-        " JOIN result r ON r.cid = s.cid JOIN origin o ON o.id = r.origin WHERE r.id >= ?",
-        (first_new,),
+        " JOIN result r ON r.cid = s.cid JOIN origin o ON o.id = r.origin WHERE r.id > ?",
+        (last,),
     )
     for cid, number, digest, held_digest, peer, lineage in rows:
         if digest == held_digest:
@@ -172,18 +244,20 @@ def repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], first_new
     return unchanged, clashes
 
 
-def settle(db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> frozenset[Cid]:
-    """Take out what was computed from something that was withdrawn meanwhile; the cids."""
+def _withdrawn(db: sqlite3.Connection, kinds: Sequence[Kind]) -> frozenset[int]:
+    """The tokens of origins that something was computed from and that have been withdrawn."""
     tokens = frozenset().union(*(kind.basis for kind in kinds))
     if not tokens:
+        return tokens
+    live = "SELECT id FROM origin WHERE live AND id IN (SELECT value FROM json_each(?))"
+    return tokens - {id for (id,) in db.execute(live, (json.dumps(sorted(tokens)),))}
+
+
+def _take_out(db: sqlite3.Connection, table: str, numbers: list[int]) -> frozenset[Cid]:
+    """Take the rows of these kinds out of a staged table; their cids."""
+    if not numbers:
         return frozenset()
-    rows = db.execute(
-        "SELECT id FROM origin WHERE live AND id IN (SELECT value FROM json_each(?))", (json.dumps(sorted(tokens)),)
-    )
-    withdrawn = tokens - {id for (id,) in rows}
-    numbers = json.dumps([number for number, kind in enumerate(kinds) if kind.basis & withdrawn])
-    where = "kind IN (SELECT value FROM json_each(?))"
-    stale = frozenset(cid for (cid,) in db.execute(f"SELECT cid FROM temp.{table} WHERE {where}", (numbers,)))
-    if stale:
-        db.execute(f"DELETE FROM temp.{table} WHERE {where}", (numbers,))
+    where = f"FROM temp.{table} WHERE kind IN (SELECT value FROM json_each(?))"
+    stale = frozenset(cid for (cid,) in db.execute(f"SELECT cid {where}", (json.dumps(numbers),)))
+    db.execute(f"DELETE {where}", (json.dumps(numbers),))
     return stale

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Protocol
 
 from artdag_fed.cache import Entry
 from artdag_fed.caches.disk_blobs import Area, Blobs
-from artdag_fed.caches.disk_commit import STAGED, Kind
+from artdag_fed.caches.disk_commit import STAGED, Kind, Row
 from artdag_fed.caches.disk_index import store_error
 from artdag_fed.errors import StoreError
 
@@ -44,7 +44,7 @@ class Laid:
     def __init__(self, cache: Connected, name: str) -> None:
         self._cache = cache
         self._name = name
-        self._rows: list[tuple[Any, ...]] = []
+        self._rows: list[Row] = []
         self._spilled = False
         self._kinds: dict[Kind, int] = {}
         self.area: Area | None = None
@@ -86,6 +86,11 @@ class Laid:
     def of(self, cache: Connected) -> bool:
         """Whether it was laid ready for this cache: a temporary table is seen by one connection."""
         return self._cache is cache
+
+    @property
+    def rows(self) -> list[Row] | None:
+        """The rows, where none of them had to leave memory."""
+        return None if self._spilled else self._rows
 
     def fill(self, db: sqlite3.Connection) -> str:
         """Have all rows in a temporary table, inside the caller's transaction; its name."""

@@ -72,7 +72,7 @@ class Gate:
         try:
             payload: bytes | None = record.payload
         except CodecError:
-            payload = self._encoded(record)
+            payload = None if record.declared else self._encoded(record)
         if type(payload) is not bytes:
             payload = None
         size = 0 if payload is None else len(payload)

@@ -8,7 +8,7 @@ never mixed up: the *cid* says what was asked, the *digest* says what came out. 
 >>> record.digest == hashlib.sha256(record.payload).hexdigest()
 True
 >>> print(record.statement.decode())  # doctest: +ELLIPSIS
-DSSEv1 39 application/vnd.artdag-fed.record.v1 ... artdag-fed record v1
+DSSEv1 36 application/vnd.artdag-fed.record.v1 ... artdag-fed record v1
 cid c1
 ...
 by alice
@@ -41,7 +41,7 @@ class Record:
     Nothing is checked when a record is made: it is judged at the gate of the instance that imports it.
     """
 
-    __slots__ = ("_digest", "_payload", "_result", "cid", "codec", "lineage", "peer", "recipe", "signature")
+    __slots__ = ("_decoded", "_digest", "_payload", "_result", "cid", "codec", "lineage", "peer", "recipe", "signature")
 
     cid: Cid
     peer: PeerId
@@ -49,6 +49,10 @@ class Record:
     recipe: bytes
     signature: bytes
     codec: Codec
+    _result: Any  # NOTHING where it was read from bytes; then decoded when first asked for
+    _decoded: Any
+    _payload: bytes | None
+    _digest: str | None
 
     def __init__(
         self,
@@ -104,25 +108,29 @@ class Record:
     @property
     def result(self) -> Any:
         """The result; `CodecError` where the record was read from bytes that are no value."""
-        if self._result is NOTHING:
-            _set_result(self, self.codec.decode(self._payload))
-        return self._result
+        if self._result is not NOTHING:
+            return self._result
+        try:
+            return self._decoded
+        except AttributeError:  # not asked for yet; `_result` stays empty, since what was declared stays a declaration
+            _set_decoded(self, self.codec.decode(self.payload))
+            return self._decoded
 
     @property
     def payload(self) -> bytes:
         """The encoded result; `CodecError` where the codec cannot carry it."""
         if self._payload is None:
             _set_payload(self, self.codec.encode(self._result))
-        payload: bytes = self._payload
-        return payload
+        assert self._payload is not None
+        return self._payload
 
     @property
     def digest(self) -> str:
         """SHA-256 of the payload in hex, as declared by whoever sent it where it was read from bytes."""
         if self._digest is None:
             _set_digest(self, hashlib.sha256(self.payload).hexdigest())
-        digest: str = self._digest
-        return digest
+        assert self._digest is not None
+        return self._digest
 
     @property
     def declared(self) -> bool:
@@ -176,15 +184,10 @@ class Record:
 
 
 # A frozen class writes its own slots through their descriptors, taken once: the ways round __setattr__ cost more.
-_set_cid = Record.cid.__set__  # type: ignore[attr-defined]  # slots are descriptors on the class; typeshed sees values
-_set_peer = Record.peer.__set__  # type: ignore[attr-defined]  # as above
-_set_lineage = Record.lineage.__set__  # type: ignore[attr-defined]  # as above
-_set_recipe = Record.recipe.__set__  # type: ignore[attr-defined]  # as above
-_set_signature = Record.signature.__set__  # type: ignore[attr-defined]  # as above
-_set_codec = Record.codec.__set__  # type: ignore[attr-defined]  # as above
-_set_result = Record._result.__set__  # type: ignore[attr-defined]  # as above
-_set_payload = Record._payload.__set__  # type: ignore[attr-defined]  # as above
-_set_digest = Record._digest.__set__  # type: ignore[attr-defined]  # as above
+_names = ("cid", "peer", "lineage", "recipe", "signature", "codec", "_result", "_decoded", "_payload", "_digest")
+_setters = [vars(Record)[name].__set__ for name in _names]
+_set_cid, _set_peer, _set_lineage, _set_recipe, _set_signature = _setters[:5]
+_set_codec, _set_result, _set_decoded, _set_payload, _set_digest = _setters[5:]
 
 
 def _encoded(cid: Cid, payload: bytes, digest: str, *rest: Any) -> Record:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+import artdag_fed
 from artdag_fed import Codec, DiskCache, InvalidName, MemoryCache, Record, import_, invalidate
 from artdag_fed.cache import Changes, Entry, Origin, OriginCache
 from artdag_fed.federation import Federation
@@ -227,7 +228,7 @@ def test_the_contract_is_checked_without_assertions_too() -> None:
         [sys.executable, "-O", "-c", "from artdag_fed.testing import check_cache; check_cache(dict)"],
         capture_output=True,
         text=True,
-        env={"PYTHONPATH": str(Path(__file__).parent.parent / "src")},
+        env={"PYTHONPATH": str(Path(artdag_fed.__file__).parent.parent)},
     )
     assert said.returncode == 1 and "AssertionError: dict lacks a method" in said.stderr
 

@@ -224,7 +224,7 @@ def _live_id(db: sqlite3.Connection, origin: Origin) -> int:
     return made
 
 
-def _repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], first_new: int) -> tuple[int, list[Clash]]:
+def _repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int) -> tuple[int, list[Clash]]:
     """Of several staged rows for one cid, the later ones judged against the first: unchanged, and clashes."""
     unchanged, clashes = 0, []
     rows = db.execute(

@@ -74,6 +74,5 @@ def said(error: BaseException, most: int = 200) -> str:
     >>> said(ValueError("no\\nway"))
     'ValueError: no\\\\nway'
     """
-    text = str(error)
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[:most])
-    return f"{type(error).__name__}{': ' if line else ''}{line}{'...' if len(text) > most else ''}"
+    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error)[: most + 1])
+    return f"{type(error).__name__}{': ' if line else ''}{line if len(line) <= most else line[:most] + '...'}"

@@ -284,9 +284,16 @@ class _Work:
         self.done.failed[node.cid] = failure
 
     def skip(self, node: Node, broken: Node) -> None:
+        # What failed in the first place, not what was skipped for it: a long chain would be a long list of causes.
         cause = self.done.failed[broken.cid]
-        failure = RunError(f"{shown(node.op)} was skipped (cid {node.cid}): {cause}", cid=node.cid, op=node.op)
-        failure.__cause__ = cause
+        first = cause.__cause__ if isinstance(cause.__cause__, RunError) else cause
+        why = "" if first.__cause__ is None else f": {said(first.__cause__)}"
+        failure = RunError(
+            f"{shown(node.op)} was skipped (cid {node.cid}), since {shown(first.op)} failed (cid {first.cid}){why}",
+            cid=node.cid,
+            op=node.op,
+        )
+        failure.__cause__ = first
         self.done.failed[node.cid] = failure
         self.done.skipped.append(node.cid)
         if self.observe is not None:

@@ -1,0 +1,455 @@
+"""What is wrong with a call gets the error that is named for it, on one readable line, and nothing is written.
+
+Rules: over a dict, `open()` and `open(path)`; after each refusal the instance is looked at and is as it was before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import Any
+
+import pytest
+
+from artdag_fed import (
+    BundleError,
+    CodecError,
+    Dag,
+    Federation,
+    FederationError,
+    InvalidName,
+    Record,
+    RunError,
+    StoreError,
+    TransportError,
+    export,
+    forget,
+    import_,
+    invalidate,
+    node,
+    plan,
+    pull,
+    run,
+)
+
+Call = Callable[[Federation], Any]
+N = node("step@1")
+CONTROL, LONG = "a\x1b[31m\r\n\u202eevil", "x" * 10_000
+
+
+def everyone(peer: str) -> bool:
+    return True
+
+
+def works(op: str, inputs: object, params: object) -> int:
+    return 1
+
+
+def record(cid: str = "new", peer: str = "bob") -> Record:
+    return Record(cid, 1, peer)
+
+
+@pytest.fixture
+def used(fed: Federation) -> Iterator[Federation]:
+    """An instance with a local and a foreign result; checked to be unchanged at the end."""
+    fed.cache["mine"] = "local"
+    fed = import_(fed, [Record("theirs", "foreign", "alice", {"carol"})], everyone)
+    yield fed
+    now = import_(fed, [], everyone)
+    assert {cid: now.cache[cid] for cid in now} == {"mine": "local", "theirs": "foreign"}
+    assert (dict(now.provenance), dict(now.lineage)) == ({"theirs": "alice"}, {"theirs": {"carol"}})
+
+
+def one_line(error: BaseException) -> str:
+    """The message, checked to be fit for a terminal and a log."""
+    text = str(error)
+    assert text.isprintable() and 5 < len(text) < 700, text
+    return text
+
+
+# --- arguments ----------------------------------------------------------------------------------
+
+WRONG_TYPES: dict[str, tuple[Call, str]] = {
+    "export of no instance": (lambda fed: export({"c1": 1}, "a"), "fed must be a Federation, not dict: make one with"),
+    "import_ into no instance": (lambda fed: import_(None, [], everyone), "fed must be a Federation, not NoneType"),
+    "run over no instance": (lambda fed: run(fed.cache, N, works), "fed must be a Federation"),
+    "export as nobody": (lambda fed: export(fed, None), "a peer is named by a str, not NoneType"),
+    "export of one text": (
+        lambda fed: export(fed, "a", "mine"),
+        "cids must be several ids, not one text: write ['mine']",
+    ),
+    "export of a number": (lambda fed: export(fed, "a", 7), "cids must be an iterable of ids, not int"),
+    "export of numbers": (lambda fed: export(fed, "a", [7]), "a cid is a str, not int"),
+    "export, sign": (lambda fed: export(fed, "a", sign=b"key"), "sign must be a callable, not bytes"),
+    "export, trusted": (lambda fed: export(fed, "a", trusted=["b"]), "trusted must be a callable, not list: pass its"),
+    "import_, trusted is a set": (
+        lambda fed: import_(fed, [record()], {"bob"}),
+        "trusted must be a callable, not set: pass its .__contains__",
+    ),
+    "import_, trusted is nothing": (lambda fed: import_(fed, [record()], None), "trusted must be a callable"),
+    "import_, verify": (lambda fed: import_(fed, [record()], everyone, verify=1), "verify must be a callable, not int"),
+    "import_, trusted_lineage": (
+        lambda fed: import_(fed, [record()], everyone, trusted_lineage="bob"),
+        "trusted_lineage must be a callable, not str",
+    ),
+    "import_, observe": (lambda fed: import_(fed, [record()], everyone, observe=[]), "observe must be a callable"),
+    "import_, limits": (lambda fed: import_(fed, [record()], everyone, limits=10), "limits must be a Limits, not int"),
+    "pull, fetch": (lambda fed: pull(fed, [record()], "bob", everyone), "fetch must be a callable, not list"),
+    "pull from a number": (lambda fed: pull(fed, lambda peer: [], 7, everyone), "a peer is named by a str, not int"),
+    "invalidate nobody": (lambda fed: invalidate(fed, None), "a peer is named by a str, not NoneType"),
+    "invalidate, observe": (lambda fed: invalidate(fed, "alice", observe=1), "observe must be a callable"),
+    "forget one text": (lambda fed: forget(fed, "mine"), "cids must be several ids, not one text"),
+    "forget nothing": (lambda fed: forget(fed, None), "cids must be an iterable of ids, not NoneType"),
+    "forget, observe": (lambda fed: forget(fed, ["mine"], observe=1), "observe must be a callable"),
+    "run of a cid": (lambda fed: run(fed, "mine", works), "dag must be a Dag or a Node, not str"),
+    "run of a list": (lambda fed: run(fed, [N], works), "dag must be a Dag or a Node, not list"),
+    "run, runner": (lambda fed: run(fed, N, "works"), "runner must be a callable, not str"),
+    "run, trusted": (lambda fed: run(fed, N, works, trusted={"a"}), "trusted must be a callable, not set"),
+    "run, observe": (lambda fed: run(fed, N, works, observe=1), "observe must be a callable"),
+    "plan of nothing": (lambda fed: plan(fed, None), "dag must be a Dag or a Node, not NoneType"),
+    "plan, offered one text": (
+        lambda fed: plan(fed, N, offered="mine"),
+        "offered must be a collection of cids, not str",
+    ),
+    "plan, offered bytes": (lambda fed: plan(fed, N, offered=b"mine"), "offered must be a collection of cids"),
+    "plan, offered once": (lambda fed: plan(fed, N, offered=iter([])), "offered must be a collection of cids"),
+}
+
+
+@pytest.mark.parametrize(("call", "message"), WRONG_TYPES.values(), ids=WRONG_TYPES)
+def test_an_argument_of_the_wrong_type_is_a_type_error_that_says_what_is_expected(
+    used: Federation, call: Call, message: str
+) -> None:
+    with pytest.raises(TypeError) as caught:
+        call(used)
+    assert message in one_line(caught.value)
+
+
+WRONG_NAMES: dict[str, Call] = {
+    "export as": lambda fed: export(fed, CONTROL),
+    "export as, long": lambda fed: export(fed, LONG),
+    "export, cid": lambda fed: export(fed, "a", [CONTROL]),
+    "export, cid, long": lambda fed: export(fed, "a", ["mine", LONG]),
+    "pull from": lambda fed: pull(fed, lambda peer: [record()], CONTROL, everyone),
+    "invalidate": lambda fed: invalidate(fed, LONG, derived=True),
+    "invalidate empty": lambda fed: invalidate(fed, ""),
+    "forget": lambda fed: forget(fed, ["mine", CONTROL]),
+    "put": lambda fed: fed.cache.__setitem__(LONG, 1),
+    "op": lambda fed: node(""),
+    "op with a surrogate": lambda fed: node("\ud800" + LONG),
+}
+
+
+@pytest.mark.parametrize("call", WRONG_NAMES.values(), ids=WRONG_NAMES)
+def test_a_name_that_cannot_be_one_is_an_invalid_name_and_a_value_error(used: Federation, call: Call) -> None:
+    with pytest.raises(InvalidName) as caught:
+        call(used)
+    assert isinstance(caught.value, ValueError) and "expected" in one_line(caught.value)
+
+
+def test_arguments_are_looked_at_before_a_peer_is_asked_for_anything(used: Federation) -> None:
+    def fetch(peer: str) -> Any:
+        raise AssertionError("asked")
+
+    bad: dict[str, Any]
+    for bad in ({"limits": 1}, {"verify": 1}, {"trusted_lineage": 1}, {"observe": 1}):
+        with pytest.raises(TypeError, match="must be a"):
+            pull(used, fetch, "bob", everyone, **bad)
+    with pytest.raises(TypeError, match="must be a"):
+        pull(used, fetch, "bob", None)  # type: ignore[arg-type]  # on purpose
+
+
+@pytest.mark.parametrize("cache", [[], ["c1"], "c1", 7, {"c1"}, ("c1",)])
+def test_what_is_no_mapping_is_no_cache(cache: Any) -> None:
+    with pytest.raises(TypeError, match="mapping"):
+        Federation(cache)
+
+
+@pytest.mark.parametrize(("key", "error"), [("not a cid", InvalidName), (7, TypeError), (LONG, InvalidName)])
+def test_a_mapping_with_a_key_that_is_no_cid_is_refused(key: Any, error: type[Exception]) -> None:
+    with pytest.raises(error) as caught:
+        Federation({key: 1})
+    one_line(caught.value)
+
+
+def test_origins_that_are_no_mapping_are_refused() -> None:
+    for given in ([("c1", "alice")], None):
+        with pytest.raises(TypeError, match="provenance must be a mapping by cid"):
+            Federation({}, given)  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(TypeError, match="lineage must be a mapping by cid"):
+            Federation({}, {}, given)  # type: ignore[arg-type]  # on purpose
+
+
+# --- predicates ---------------------------------------------------------------------------------
+
+
+def numpy_true() -> Any:
+    return pytest.importorskip("numpy").True_
+
+
+ANSWERS: dict[str, Callable[[], Any]] = {
+    "1": lambda: 1,
+    "0": lambda: 0,
+    "None": lambda: None,
+    "text": lambda: "yes",
+    "numpy": numpy_true,
+}
+ASKERS: dict[str, Callable[[Federation, Any], Any]] = {
+    "import_, trusted": lambda fed, ask: import_(fed, [record("n0", "safe"), record()], ask),
+    "import_, trusted_lineage": lambda fed, ask: import_(
+        fed, [record(), Record("n1", 1, "bob", {"carol"})], everyone, trusted_lineage=ask
+    ),
+    "pull, trusted": lambda fed, ask: pull(fed, lambda peer: [record()], "bob", ask),
+    "export, trusted": lambda fed, ask: list(export(fed, "me", trusted=ask)),
+    "run, trusted": lambda fed, ask: run(fed, Dag(N, held_by_alice(fed)), works, trusted=ask),
+    "plan, trusted": lambda fed, ask: plan(fed, held_by_alice(fed), trusted=ask),
+}
+
+HELD = node("held@1")
+
+
+def held_by_alice(fed: Federation) -> Any:
+    import_(fed, [Record(HELD.cid, 1, "alice")], everyone)
+    return HELD
+
+
+def content(fed: Federation) -> dict[str, Any]:
+    return {cid: fed.cache[cid] for cid in fed if cid != HELD.cid}
+
+
+@pytest.mark.parametrize("answer", ANSWERS.values(), ids=ANSWERS)
+@pytest.mark.parametrize("ask", ASKERS.values(), ids=ASKERS)
+def test_a_predicate_that_answers_neither_true_nor_false_is_a_type_error_and_nothing_is_written(
+    fed: Federation, ask: Callable[[Federation, Any], Any], answer: Callable[[], Any]
+) -> None:
+    import_(fed, [Record("theirs", 1, "alice")], everyone)
+    before = content(fed)
+    given = answer()
+    with pytest.raises(TypeError, match="must answer True or False, not a .*: wrap it in bool") as caught:
+        ask(fed, lambda peer: True if peer == "safe" else given)
+    assert "trusted" in one_line(caught.value) and ("numpy" in str(caught.value)) == ("numpy" in type(given).__module__)
+    assert content(fed) == before
+
+
+@pytest.mark.parametrize("ask", ASKERS.values(), ids=ASKERS)
+def test_what_a_predicate_raises_ends_the_call_as_it_is_and_nothing_is_written(
+    fed: Federation, ask: Callable[[Federation, Any], Any]
+) -> None:
+    class OutOfCoffee(Exception):
+        pass
+
+    def trusted(peer: str) -> bool:
+        if peer == "safe":
+            return True
+        raise OutOfCoffee
+
+    import_(fed, [Record("theirs", 1, "alice")], everyone)
+    before = content(fed)
+    with pytest.raises(OutOfCoffee):
+        ask(fed, trusted)
+    assert content(fed) == before
+
+
+def test_predicates_are_asked_once_per_peer_and_call(fed: Federation) -> None:
+    asked: list[str] = []
+
+    def trusted(peer: str) -> bool:
+        asked.append(peer)
+        return peer != "mallory"
+
+    names = ["bob", "mallory", "carol"]
+    bundle = [Record(f"c{n}", n, names[n % 3], {"dave", "erin"} if n % 2 else {"dave"}) for n in range(30)]
+    import_(fed, bundle, trusted)
+    assert asked == names
+    asked.clear()
+    import_(fed, bundle, everyone, trusted_lineage=trusted)
+    assert sorted(asked) == ["dave", "erin"]
+    import_(fed, bundle, trusted)
+    assert len(asked) == 2 + 3  # and again in the next call: trust may have changed
+
+
+# --- bundles that break ---------------------------------------------------------------------------
+
+
+def breaking(error: BaseException, after: int = 3) -> Iterator[Record]:
+    for n in range(after):
+        yield record(f"n{n}")
+    raise error
+
+
+BREAKS: dict[str, tuple[BaseException, type[Exception], str]] = {
+    "the road": (ConnectionResetError(104, "reset"), TransportError, "broke off after 3 records"),
+    "a timeout": (TimeoutError("too slow"), TransportError, "TimeoutError: too slow"),
+    "its maker": (KeyError("field"), BundleError, "broke after 3 records: KeyError: 'field': nothing was kept"),
+    "an error of ours": (CodecError("no value"), CodecError, "no value"),
+    "a transport's": (TransportError("the peer said 503"), TransportError, "the peer said 503"),
+    "hostile text": (ValueError(CONTROL + LONG), BundleError, r"ValueError: a\x1b[31m\r\n\u202eevilxxx"),
+}
+
+
+@pytest.mark.parametrize(("error", "becomes", "message"), BREAKS.values(), ids=BREAKS)
+def test_a_bundle_that_breaks_half_way_changes_nothing(
+    used: Federation, error: BaseException, becomes: type[Exception], message: str
+) -> None:
+    for call in (
+        lambda: import_(used, breaking(error), everyone),
+        lambda: pull(used, lambda peer: breaking(error), "bob", everyone),
+    ):
+        with pytest.raises(becomes) as caught:
+            call()
+        assert isinstance(caught.value, FederationError) and message in one_line(caught.value)
+        assert caught.value is error or caught.value.__cause__ is error
+
+
+def test_the_error_names_the_peer_that_was_asked(used: Federation) -> None:
+    with pytest.raises(TransportError, match="the bundle from 'bob' broke off after 3 records"):
+        pull(used, lambda peer: breaking(OSError("gone")), "bob", everyone)
+
+
+def test_an_import_that_is_interrupted_changes_nothing(used: Federation) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        import_(used, breaking(KeyboardInterrupt()), everyone)
+
+
+@pytest.mark.parametrize("item", [None, "c1", {"cid": "c1"}, ("c1", 1, "bob"), b"bytes"])
+def test_something_that_is_no_record_breaks_the_bundle(used: Federation, item: Any) -> None:
+    with pytest.raises(BundleError, match=f"item 1 of the bundle is a {type(item).__name__}, not a Record"):
+        import_(used, [record(), item, record("n2")], everyone)
+
+
+def test_what_is_no_iterable_is_no_bundle(used: Federation) -> None:
+    with pytest.raises(BundleError, match="the bundle is a NoneType, not an iterable of Records"):
+        import_(used, None, everyone)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(BundleError, match="the bundle from 'bob' is a int, not an iterable"):
+        pull(used, lambda peer: 7, "bob", everyone)  # type: ignore[arg-type,return-value]  # on purpose
+    with pytest.raises(BundleError, match="put it in a list"):
+        import_(used, record(), everyone)  # type: ignore[arg-type]  # on purpose
+
+
+FETCHES: dict[str, tuple[BaseException, type[Exception], str]] = {
+    "refused": (
+        ConnectionRefusedError("no route"),
+        TransportError,
+        "fetching from 'bob' failed: ConnectionRefusedError",
+    ),
+    "a bug": (ZeroDivisionError("division by zero"), TransportError, "ZeroDivisionError: division by zero"),
+    "ours": (BundleError("broken"), BundleError, "broken as it is"),
+    "hostile": (RuntimeError(CONTROL + LONG), TransportError, r"a\x1b[31m\r\n\u202eevil"),
+}
+
+
+@pytest.mark.parametrize(("error", "becomes", "message"), FETCHES.values(), ids=FETCHES)
+def test_a_fetch_that_raises_is_a_transport_error_and_an_error_of_ours_as_it_is(
+    used: Federation, error: BaseException, becomes: type[Exception], message: str
+) -> None:
+    def fetch(peer: str) -> Any:
+        raise error
+
+    with pytest.raises(becomes) as caught:
+        pull(used, fetch, "bob", everyone)
+    if caught.value is not error:
+        assert message in one_line(caught.value) and caught.value.__cause__ is error
+
+
+def test_a_fetch_with_the_wrong_signature_says_so(used: Federation) -> None:
+    with pytest.raises(TransportError, match=r"TypeError: .*positional argument"):
+        pull(used, lambda: [], "bob", everyone)  # type: ignore[arg-type,misc]  # on purpose
+
+
+# --- a cache that fails ---------------------------------------------------------------------------
+
+
+class Failing(dict[str, Any]):
+    """A mapping that fails when it is written for the n-th time."""
+
+    def __init__(self, left: int, *args: Any) -> None:
+        super().__init__(*args)
+        self.left = left
+
+    def __setitem__(self, cid: str, result: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            self.left = 99
+            raise OSError("disk full")
+        super().__setitem__(cid, result)
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+def test_a_mapping_that_raises_while_it_is_written_has_what_was_written_taken_out_again(left: int) -> None:
+    results: MutableMapping[str, Any] = Failing(left, {"mine": "local"})
+    fed = Federation(results)
+    with pytest.raises(OSError, match="disk full"):
+        import_(fed, [record(f"n{n}") for n in range(3)], everyone)
+    assert (dict(results), dict(import_(fed, [], everyone).provenance)) == ({"mine": "local"}, {})
+    assert import_(fed, [record(f"n{n}") for n in range(3)], everyone).report.admitted == 3
+
+
+def test_a_mapping_that_raises_while_a_result_is_replaced_has_the_old_one_put_back() -> None:
+    results = Failing(99)
+    fed = import_(Federation(results), [Record(N.cid, "theirs", "alice")], everyone)
+    results.left = 0
+    with pytest.raises(OSError, match="disk full"):
+        fed.cache[N.cid] = "mine"
+    now = import_(fed, [], everyone)
+    assert (now.cache[N.cid], now.provenance) == ("theirs", {N.cid: "alice"})
+
+
+def test_a_closed_durable_instance_says_so(durable: Federation) -> None:
+    durable.cache["c1"] = 1
+    bundle = export(durable, "me")
+    durable.cache.close()  # type: ignore[attr-defined]  # every cache inside a Federation has it
+    calls: list[Callable[[], Any]] = [
+        lambda: list(bundle),
+        lambda: import_(durable, [record()], everyone),
+        lambda: invalidate(durable, "bob"),
+        lambda: forget(durable, ["c1"]),
+        lambda: run(durable, N, works),
+        lambda: plan(durable, N),
+    ]
+    for call in calls:
+        with pytest.raises(StoreError, match="was closed: open it again"):
+            call()
+
+
+# --- results that cannot be kept ------------------------------------------------------------------
+
+
+def test_a_result_that_cannot_be_encoded_is_a_run_error_on_disk(durable: Federation) -> None:
+    with pytest.raises(RunError, match="'step@1' gave a result that cannot be kept: CodecError: .*object") as caught:
+        run(durable, N, lambda op, inputs, params: [object()])
+    assert isinstance(caught.value.__cause__, CodecError) and (caught.value.cid, caught.value.op) == (N.cid, "step@1")
+    one_line(caught.value)
+    assert len(durable) == 0
+
+
+def test_a_result_that_cannot_be_encoded_is_fine_in_memory() -> None:
+    thing = object()
+    done = run(Federation({}), node("top@1", N), lambda op, inputs, params: inputs[0] if inputs else thing)
+    assert done.value is thing and len(done.federation) == 2
+
+
+def test_signing_what_has_no_bytes_is_a_codec_error_when_it_is_read() -> None:
+    bundle = export(Federation({"c1": object()}), "me", sign=lambda body: b"seal")
+    with pytest.raises(CodecError):
+        list(bundle)
+
+
+# --- hostile names in messages ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hostile", [CONTROL, LONG, CONTROL * 1000])
+def test_hostile_text_stays_one_short_line_in_every_message(fed: Federation, hostile: str) -> None:
+    def broken(op: str, inputs: object, params: object) -> Any:
+        raise ValueError(hostile)
+
+    with pytest.raises(RunError) as caught:
+        run(fed, node(hostile, text=hostile), broken)
+    one_line(caught.value)
+    done = run(fed, node("top@1", node(hostile, text=hostile)), broken, keep_going=True)
+    for failure in done.failed.values():
+        one_line(failure)
+    with pytest.raises(RunError) as caught:
+        _ = done.value
+    one_line(caught.value)
+    told: list[Any] = []
+    import_(fed, [Record(hostile, 1, "bob"), Record("c1", 1, hostile)], everyone, observe=told.append)
+    assert len(told) == 3 and all(len(repr(event)) < 3000 and repr(event).isprintable() for event in told)

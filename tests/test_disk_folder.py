@@ -1,0 +1,566 @@
+"""The folder of a durable cache: what becomes one, what is refused untouched, and what happens when it is locked."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from artdag_fed import DiskCache, Federation, Record, StoreError, import_, invalidate, node, run
+from artdag_fed.caches import disk_index
+from artdag_fed.caches.disk_blobs import Area
+
+LARGE = b"large" * 20_000
+V1 = Path(__file__).parent / "vectors" / "cache-v1"
+
+
+# --- what the tests share -----------------------------------------------------------------------
+
+
+class Child:
+    """A forked process that does `work` and hands back what it returned, or what it raised as an `AssertionError`."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._read, write = os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            try:
+                answer = True, work()
+            except BaseException:
+                answer = False, traceback.format_exc()
+            with open(write, "wb") as file:
+                pickle.dump(answer, file)
+            os._exit(0)
+        os.close(write)
+
+    def result(self) -> Any:
+        with open(self._read, "rb") as file:
+            said = file.read()
+        os.waitpid(self.pid, 0)
+        done, answer = pickle.loads(said)
+        assert done, f"in the child: {answer}"
+        return answer
+
+
+def tree(place: Path) -> dict[str, Any]:
+    """Everything in a place: names, kinds, bytes and times. A folder's time shows files that came and went, too."""
+    found = {}
+    for path in [place, *sorted(place.rglob("*"))]:
+        stat = path.lstat()
+        kind: Any = "folder" if path.is_dir() else stat.st_size
+        if path.is_symlink():
+            kind = os.readlink(path)
+        elif path.is_file():
+            kind = hashlib.sha256(path.read_bytes()).hexdigest()
+        found[str(path.relative_to(place))] = (kind, stat.st_mode, stat.st_mtime_ns, stat.st_ino)
+    return found
+
+
+def fill(folder: Path) -> dict[str, Any]:
+    """Make a cache with a little of everything; what it holds afterwards."""
+    cache = DiskCache(folder)
+    fed = Federation(cache)
+    cache["mine"], cache["mine.large"] = [1, None], LARGE
+    records = [Record("a1", "x", "alice"), Record("a2", LARGE + b"2", "alice", {"bob"}), Record("m", 1, "mallory")]
+    invalidate(import_(fed, records, lambda peer: True), "mallory")
+    held = {cid: cache[cid] for cid in cache}
+    cache.close()
+    assert sorted(held) == ["a1", "a2", "mine", "mine.large"]
+    return held
+
+
+def contents(folder: Path) -> dict[str, Any]:
+    cache = DiskCache(folder)
+    try:
+        return {cid: cache[cid] for cid in cache}
+    finally:
+        cache.close()
+
+
+def small(count: int) -> list[Record]:
+    return [Record(f"s{i}", f"{i:0200}", "alice") for i in range(count)]
+
+
+# --- what becomes a cache -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["plain", "with space", "50%?#&=.é", "file:x?mode=ro"])
+@pytest.mark.parametrize("exists", [False, True])
+def test_a_missing_and_an_empty_folder_become_a_cache(tmp_path: Path, name: str, exists: bool) -> None:
+    folder = tmp_path / name
+    if exists:
+        folder.mkdir()
+    held = fill(folder)
+    assert contents(folder) == held
+    assert sorted(p.name for p in folder.iterdir()) == ["blobs", "index.sqlite3", "index.sqlite3-journal"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [name]
+
+
+def test_what_a_killed_creator_left_does_not_keep_a_folder_from_becoming_a_cache(tmp_path: Path) -> None:
+    (tmp_path / "blobs" / "staging").mkdir(parents=True)
+    (tmp_path / "index.sqlite3.0123456789abcdef.new").write_bytes(b"half")
+    (tmp_path / "index.sqlite3.0123456789abcdef.new-journal").write_bytes(b"")
+    assert contents(tmp_path) == {}
+
+
+def test_opening_and_reading_a_cache_writes_nothing(tmp_path: Path) -> None:
+    held = fill(tmp_path / "c")
+    before = tree(tmp_path)
+    assert contents(tmp_path / "c") == held
+    assert tree(tmp_path) == before
+
+
+def test_a_cache_is_the_folder_that_its_path_leads_to_when_it_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = fill(tmp_path / "c")
+    (tmp_path / "link").symlink_to("c")
+    monkeypatch.chdir(tmp_path)
+    caches = [DiskCache("c"), DiskCache("link"), DiskCache(tmp_path / "c"), DiskCache(f"//{tmp_path}/c")]
+    monkeypatch.chdir("/")
+    for cache in caches:
+        assert cache == caches[0] and hash(cache) == hash(caches[0]) and cache["mine"] == held["mine"]
+        assert repr(cache) == f"<DiskCache {tmp_path}/c>"
+        cache.close()
+    assert caches[0] != DiskCache(tmp_path / "other")
+
+
+def test_two_processes_may_make_one_cache_at_once(tmp_path: Path) -> None:
+    for attempt in range(4):
+        folder = tmp_path / str(attempt)
+        if attempt % 2:
+            folder.mkdir()
+        gate, opens = os.pipe()
+
+        def work(me: int, folder: Path = folder, gate: int = gate, opens: int = opens) -> None:
+            os.close(opens)
+            os.read(gate, 1)  # ends for all of them at once, when the parent closes its end
+            cache = DiskCache(folder)
+            cache[f"c{me}"] = me
+            cache[f"large{me}"] = LARGE
+            cache.close()
+
+        children = [Child(partial(work, me)) for me in range(3)]
+        os.close(opens)
+        for child in children:
+            child.result()
+        os.close(gate)
+        held = contents(folder)
+        assert {cid: v for cid, v in held.items() if cid[0] == "c"} == {"c0": 0, "c1": 1, "c2": 2} and len(held) == 6
+        assert sorted(p.name for p in folder.iterdir()) == ["blobs", "index.sqlite3", "index.sqlite3-journal"]
+
+
+def test_a_folder_of_version_1_is_read_and_written(tmp_path: Path) -> None:
+    folder = tmp_path / "v1"
+    shutil.copytree(V1, folder)
+    shutil.rmtree(folder / "blobs" / "staging", ignore_errors=True)  # as it comes out of git, which keeps no empty ones
+    large = bytes(range(256)) * 130
+    first = node("load@1", path="a.png")
+    second = node("blur@1", first, radius=3)
+    cache = DiskCache(folder)
+    fed = Federation(cache)
+    assert cache.load(list(cache)).keys() == {"from-alice", "from-bob", first.cid, second.cid}
+    assert cache["from-alice"] == {"frames": [1, 2.5, None]} and cache["from-bob"] == large
+    assert cache[second.cid] == ["blur@1", ["load@1", {"path": "a.png"}], {"radius": 3}]
+    assert dict(fed.provenance) == {"from-alice": "alice", "from-bob": "bob"}
+    assert dict(fed.lineage) == {"from-bob": frozenset({"carol"})}
+    assert list(cache.recipes("blur@1")) == [(second.cid, second.recipe)]
+    assert run(fed, second, lambda *_: 1 / 0).computed == ()
+    cache["new"], cache["new.large"] = 1, LARGE
+    assert len(invalidate(fed, "bob")) == 5 and cache["new.large"] == LARGE
+    assert len(list((folder / "blobs").glob("?" * 64))) == 1
+    cache.close()
+
+
+# --- what is refused, without a byte being written ----------------------------------------------
+
+
+def sql(path: Path, *statements: str) -> None:
+    db = sqlite3.connect(path)
+    for statement in statements:
+        db.execute(statement)
+    db.commit()
+    db.close()
+
+
+def ours(folder: Path, *statements: str) -> Path:
+    fill(folder)
+    sql(folder / "index.sqlite3", *statements)
+    return folder / "index.sqlite3"
+
+
+def indexed(folder: Path, data: bytes) -> None:
+    folder.mkdir()
+    (folder / "index.sqlite3").write_bytes(data)
+
+
+def foreign(folder: Path, *, name: str = "index.sqlite3") -> Path:
+    folder.mkdir()
+    sql(folder / name, "CREATE TABLE theirs (a)", "INSERT INTO theirs VALUES (zeroblob(100000))")
+    return folder / name
+
+
+def hot_journal(path: Path) -> None:
+    """Leave a journal beside a database that has to be rolled back, as a killed process does."""
+
+    def die() -> None:
+        db = sqlite3.connect(path, isolation_level=None)
+        db.execute("PRAGMA cache_size=1")  # so that changed pages are written before the commit
+        db.execute("BEGIN")
+        db.execute("UPDATE theirs SET a = randomblob(200000)")
+        os._exit(0)
+
+    pid = os.fork()
+    if pid == 0:
+        die()
+    os.waitpid(pid, 0)
+    assert path.with_name(path.name + "-journal").stat().st_size > 1000
+
+
+def a_file(folder: Path) -> None:
+    folder.write_bytes(b"not a folder")
+
+
+def other_things(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+
+
+def blobs_alone(folder: Path) -> None:
+    fill(folder)
+    (folder / "index.sqlite3").unlink()
+    (folder / "index.sqlite3-journal").unlink()
+
+
+def truncated_to(size: int) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        os.truncate(ours(folder), size)
+
+    return make
+
+
+def garbage_behind_the_header(folder: Path) -> None:
+    index = ours(folder)
+    data = index.read_bytes()
+    index.write_bytes(data[:100] + b"\xa5" * (len(data) - 100))
+
+
+def foreign_with_a_hot_journal(folder: Path) -> None:
+    hot_journal(foreign(folder))
+
+
+def index_is_a_folder(folder: Path) -> None:
+    (folder / "index.sqlite3").mkdir(parents=True)
+
+
+def index_is_a_dangling_link(folder: Path) -> None:
+    folder.mkdir()
+    (folder / "index.sqlite3").symlink_to("nowhere")
+
+
+def index_leads_to_another(folder: Path) -> None:
+    foreign(folder, name="theirs.db")
+    (folder / "index.sqlite3").symlink_to("theirs.db")
+
+
+def altered(*statements: str) -> Callable[[Path], None]:
+    def make(folder: Path) -> None:
+        ours(folder, *statements)
+
+    return make
+
+
+REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a file": (a_file, "is a file; a cache is a folder"),
+    "a missing parent": (lambda folder: None, "its parent .* is no folder"),
+    "other things and no index": (other_things, r"other things in it \(notes.txt\) and no index"),
+    "files of results and no index": (blobs_alone, r"other things in it \(blobs\) and no index"),
+    "an empty index": (lambda folder: indexed(folder, b""), "has no bytes, so it is no index of ours"),
+    "a truncated header": (truncated_to(50), "is no SQLite file"),
+    "an index cut in its first page": (truncated_to(5000), "is damaged"),
+    "an index cut between pages": (truncated_to(3 * 16384), "is damaged"),
+    "garbage": (lambda folder: indexed(folder, bytes(range(256)) * 20), "is no SQLite file"),
+    "garbage that begins like SQLite": (
+        lambda folder: indexed(folder, b"SQLite format 3\0" + b"\7" * 5000),
+        "belongs to another program",
+    ),
+    "garbage behind our header": (garbage_behind_the_header, "is damaged|altered"),
+    "another program's database": (foreign, "belongs to another program"),
+    "another program's database with a journal to be rolled back": (
+        foreign_with_a_hot_journal,
+        "belongs to another program",
+    ),
+    "a newer version": (altered("PRAGMA user_version=2"), "version 2; this artdag_fed reads up to version 1"),
+    "a version that never was": (altered("PRAGMA user_version=0"), "belongs to another program"),
+    "a trigger": (
+        altered("CREATE TRIGGER t AFTER DELETE ON result BEGIN DELETE FROM origin; END"),
+        "tables have been altered",
+    ),
+    "a table more": (altered("CREATE TABLE more (a)"), "tables have been altered"),
+    "an index more": (altered("CREATE INDEX more ON result (size)"), "tables have been altered"),
+    "a view more": (altered("CREATE VIEW more AS SELECT 1"), "tables have been altered"),
+    "an index less": (altered("DROP INDEX result_blob"), "tables have been altered"),
+    "a column more": (altered("ALTER TABLE result ADD COLUMN more"), "tables have been altered"),
+    "a journal mode that is not safe": (altered("PRAGMA journal_mode=WAL"), "set to WAL"),
+    "an index that is a folder": (index_is_a_folder, "cannot be opened as a cache"),
+    "an index that leads nowhere": (index_is_a_dangling_link, "cannot be opened as a cache"),
+    "an index that leads to another program's": (index_leads_to_another, "belongs to another program"),
+}
+
+
+@pytest.mark.parametrize(("make", "says"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_not_exactly_ours_is_refused_without_a_byte_being_written(
+    make: Callable[[Path], Any], says: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "parent" / "cache"
+    if says != REFUSED["a missing parent"][1]:
+        folder.parent.mkdir()
+    make(folder)
+    before, files = tree(tmp_path), len(os.listdir("/proc/self/fd"))
+    for _ in range(2):
+        with pytest.raises(StoreError, match=says) as caught:
+            DiskCache(folder)
+        assert str(folder) in str(caught.value) and "\n" not in str(caught.value)
+    assert tree(tmp_path) == before
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+def test_a_journal_of_our_own_is_rolled_back(tmp_path: Path) -> None:
+    held = fill(tmp_path / "c")
+
+    def die() -> None:
+        db = sqlite3.connect(tmp_path / "c" / "index.sqlite3", isolation_level=None)
+        db.execute("PRAGMA cache_size=1")
+        db.execute("BEGIN")
+        db.execute("UPDATE result SET digest = 'no', recipe = randomblob(200000)")
+        os._exit(0)
+
+    pid = os.fork()
+    if pid == 0:
+        die()
+    os.waitpid(pid, 0)
+    assert contents(tmp_path / "c") == held
+
+
+# --- what cannot be written ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def public_path() -> Iterator[Path]:
+    """A temporary folder that other users may look into, which pytest's are not."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+def test_a_folder_that_may_only_be_read_is_read_and_a_write_is_an_error_that_loses_nothing(public_path: Path) -> None:
+    folder = public_path / "c"
+    held = fill(folder)
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = tree(public_path)
+
+    def look_and_try_to_write() -> list[str]:
+        if os.getuid() == 0:  # whom no mode of a file stops
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+        cache = DiskCache(folder)
+        fed = Federation(cache)
+        said = []
+        for write in (
+            lambda: cache.__setitem__("new", 1),
+            lambda: cache.__setitem__("new.large", LARGE + b"new"),
+            lambda: cache.__delitem__("mine"),
+            lambda: invalidate(fed, "alice"),
+            lambda: import_(fed, small(10), lambda peer: True),
+            lambda: run(fed, node("op"), lambda *_: 1),
+        ):
+            assert {cid: cache[cid] for cid in cache} == held and fed.provenance["a1"] == "alice"
+            try:
+                write()
+            except StoreError as error:
+                said.append(str(error))
+        assert {cid: cache[cid] for cid in cache} == held
+        cache.close()
+        return said
+
+    said = Child(look_and_try_to_write).result()
+    assert len(said) == 6 and all(str(folder) in s for s in said), said
+    assert tree(public_path) == before
+    for path in [folder, *folder.rglob("*")]:
+        path.chmod(0o755)
+
+
+@pytest.mark.parametrize("what", ["index", "blobs"])
+def test_a_file_that_cannot_grow_is_an_error_that_loses_nothing_and_room_ends_it(tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "c"
+    held = fill(folder)
+
+    def work() -> None:
+        cache = DiskCache(folder)
+        fed = Federation(cache)
+        limit = (folder / "index.sqlite3").stat().st_size + 20_000
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        records = small(3000) if what == "index" else [Record("large", b"l" * (limit + 1), "alice"), *small(1)]
+        for _ in range(2):
+            with pytest.raises(StoreError, match="What was stored before is still there"):
+                import_(fed, records, lambda peer: True)
+            assert {cid: cache[cid] for cid in cache} == held
+            assert os.listdir(folder / "blobs" / "staging") == []
+        cache["fits"] = 1
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert import_(fed, records, lambda peer: True).report.admitted == len(records)
+        cache.close()
+
+    Child(work).result()
+    found = contents(folder)
+    assert found["fits"] == 1 and found.keys() > held.keys()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of two megabytes."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(place)], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.decode().strip()}")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+@pytest.mark.parametrize("what", ["index", "blobs"])
+def test_a_full_disk_is_an_error_that_loses_nothing_and_room_ends_it(small_disk: Path, what: str) -> None:
+    folder = small_disk / "c"
+    held = fill(folder)
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"b" * (1 << 20))
+    cache = DiskCache(folder)
+    fed = Federation(cache)
+    large = [Record(f"l{i}", bytes([i]) * 100_000, "alice") for i in range(9)]
+    records = small(3000) if what == "index" else [*large, *small(1)]
+    for _ in range(2):
+        with pytest.raises(StoreError, match="What was stored before is still there") as caught:
+            import_(fed, records, lambda peer: True)
+        assert str(folder) in str(caught.value)
+        assert {cid: cache[cid] for cid in cache} == held
+    ballast.unlink()
+    assert import_(fed, records, lambda peer: True).report.admitted == len(records)
+    assert cache[records[0].cid] == records[0].result
+    cache.close()
+    assert os.listdir(folder / "blobs" / "staging") == []
+
+
+def test_files_whose_rows_could_not_be_committed_are_removed_by_the_next_large_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = DiskCache(tmp_path)
+
+    def publish_and_fail(area: Area, digests: list[str], publish: Any = Area.publish) -> None:
+        publish(area, digests)
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Area, "publish", publish_and_fail)
+        with pytest.raises(StoreError, match="No space left on device"):
+            cache["lost"] = LARGE
+    assert "lost" not in cache and len(list(tmp_path.glob("blobs/" + "?" * 64))) == 1
+    cache["kept"] = LARGE + b"kept"
+    assert len(list(tmp_path.glob("blobs/" + "?" * 64))) == 1 and os.listdir(tmp_path / "blobs" / "staging") == []
+    assert cache["kept"] == LARGE + b"kept"
+    cache.close()
+
+
+# --- in use -------------------------------------------------------------------------------------
+
+HOLD = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN " + sys.argv[2])
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def hold(tmp_path: Path) -> Iterator[Callable[[Path, str], Callable[[], None]]]:
+    """Lock an index from another process; what is returned lets go."""
+    holders = []
+
+    def start(index: Path, how: str) -> Callable[[], None]:
+        holder = subprocess.Popen(
+            [sys.executable, "-c", HOLD, str(index), how], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        holders.append(holder)
+        assert holder.stdout is not None and holder.stdout.readline() == b"held\n"
+
+        def let_go() -> None:
+            holder.communicate()
+
+        return let_go
+
+    yield start
+    for holder in holders:
+        if holder.poll() is None:
+            holder.communicate()
+
+
+def test_a_cache_that_another_process_holds_for_too_long_is_an_error_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hold: Callable[[Path, str], Callable[[], None]]
+) -> None:
+    monkeypatch.setattr(disk_index, "BUSY_SECONDS", 0.05)
+    folder = tmp_path / "c"
+    held = fill(folder)
+    cache = DiskCache(folder)
+    fed = Federation(cache)
+    let_go = hold(folder / "index.sqlite3", "EXCLUSIVE")
+    for use in (
+        lambda: DiskCache(folder),
+        lambda: cache["mine"],
+        lambda: list(cache),
+        lambda: len(fed.provenance),
+        lambda: cache.__setitem__("new", 1),
+        lambda: cache.__setitem__("new.large", LARGE + b"new"),
+        lambda: invalidate(fed, "alice"),
+        lambda: run(fed, node("op"), lambda *_: 1),
+    ):
+        with pytest.raises(StoreError, match="is in use by another process") as caught:
+            use()
+        assert str(folder) in str(caught.value)
+    let_go()
+    cache["new"] = 1
+    cache.close()
+    assert contents(folder) == held | {"new": 1}
+    assert os.listdir(folder / "blobs" / "staging") == []
+
+
+def test_a_process_that_writes_does_not_keep_others_from_reading(
+    tmp_path: Path, hold: Callable[[Path, str], Callable[[], None]]
+) -> None:
+    held = fill(tmp_path / "c")
+    hold(tmp_path / "c" / "index.sqlite3", "IMMEDIATE")
+    assert contents(tmp_path / "c") == held
+
+
+def test_a_busy_cache_is_waited_for_up_to_a_minute(tmp_path: Path) -> None:
+    assert disk_index.BUSY_SECONDS == 60
+    cache = DiskCache(tmp_path)
+    with cache.alone() as db:
+        assert db.execute("PRAGMA busy_timeout").fetchone() == (60_000,)
+        assert db.execute("PRAGMA journal_mode").fetchone() == ("truncate",)
+        assert db.execute("PRAGMA synchronous").fetchone() == (2,)
+    cache.close()

@@ -64,16 +64,22 @@ class Blobs:
         """The areas whose process died before it was done with them."""
         found = []
         for name in os.listdir(self.staging) if os.path.isdir(self.staging) else ():
-            lock = os.path.join(self.staging, name)
-            if name.endswith(".lock") and (fd := _try_lock(lock)) is not None:
-                os.close(fd)
-                found.append(lock.removesuffix(".lock"))
+            path = os.path.join(self.staging, name)
+            if name.endswith(".lock"):
+                if (fd := _try_lock(path)) is not None:
+                    os.close(fd)
+                    found.append(path.removesuffix(".lock"))
+            elif os.path.isdir(path) and not os.path.lexists(path + ".lock"):
+                # The lock is made first and removed last, but a power cut may keep one name of two and lose the other.
+                found.append(path)
         return found
 
     def remove_area(self, path: str) -> None:
         """Remove an abandoned area; it is left alone where someone has come to hold its lock."""
         fd = _try_lock(path + ".lock")
         if fd is None:
+            if not os.path.lexists(path + ".lock"):  # names are random: nobody can come to hold it
+                shutil.rmtree(path, ignore_errors=True)
             return
         try:
             shutil.rmtree(path, ignore_errors=True)

@@ -306,7 +306,7 @@ class _Work:
         stale = self.group.take_stale()
         if not stale:
             return False
-        tokens = frozenset().union(*(self.facts[cid][1].tokens for cid in stale))
+        tokens = frozenset().union(*(self.facts[cid][1].tokens for cid in stale if cid in self.facts))
         for cid in [cid for cid, (_, base) in self.facts.items() if base.tokens & tokens]:
             del self.facts[cid]
             self.values.pop(cid, None)

@@ -333,8 +333,8 @@ class DiskCache(MutableMapping[Cid, Any]):
             for path in abandoned:  # last: as long as one is there, the next process sweeps again
                 self.blobs.remove_area(path)
 
-    def _remove_unnamed(self, db: sqlite3.Connection, digests: list[str]) -> None:
-        for batch in batches(digests):
+    def _remove_unnamed(self, db: sqlite3.Connection, digests: Iterable[object]) -> None:
+        for batch in batches(digest for digest in digests if isinstance(digest, str)):  # damage may change a type
             named = db.execute(
                 "SELECT digest FROM result WHERE payload IS NULL AND digest IN (SELECT value FROM json_each(?))",
                 (json.dumps(batch),),

@@ -50,8 +50,8 @@ class Blobs:
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def remove(self, digests: Iterable[str]) -> None:
-        """Remove files that no row names. Only under the write lock."""
-        for digest in digests:
+        """Remove files that no row names. Only under the write lock. Nothing that a damaged index names elsewhere."""
+        for digest in filter(_digest, digests):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.path, digest))
         sync_folder(self.path)

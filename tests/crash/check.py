@@ -89,7 +89,7 @@ def _against(state: State, states: Sequence[State], reported: int) -> list[str]:
     if state in states[reported:]:
         return []
     if state in states:
-        return [f"lost: {len(states[reported] - state)} results, after {reported} commits had returned"]
+        return [f"lost: {reported} commits had returned, and {len(states[reported] ^ state)} results are as before"]
     found = []
     for row in sorted(state, key=lambda row: row.cid):
         known = {other for one in states for other in one if other.cid == row.cid}

@@ -150,7 +150,7 @@ def test_verify_is_given_the_peer_the_statement_of_what_is_stored_and_the_signat
     # The same from the outside: what was stored is what the statement says.
     [stored] = export(fed, "me")
     digest = hashlib.sha256(Codec().encode(fed.cache["c1"])).hexdigest()
-    assert (stored.digest, fed.provenance["c1"], fed.lineage["c1"]) == (digest, "alice", {"bob", "carol"})
+    assert (stored.digest, fed.provenance["c1"], fed.lineage["c1"]) == (digest, "alice", frozenset({"bob", "carol"}))
     assert given[0][1] == statement("c1", len(stored.payload), digest, fed.lineage["c1"], fed.provenance["c1"])
 
 
@@ -232,7 +232,7 @@ WRONG: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.combinations(WRONG, 2))
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(WRONG, 2)))
 def test_a_record_wrong_in_two_ways_has_the_first_reason_of_the_order(fed: Federation, first: str, second: str) -> None:
     fields = {"cid": N.cid, "result": 1, "peer": "alice", "recipe": N.recipe, **WRONG[first], **WRONG[second]}
     fields.setdefault("signature", seal(fields["peer"], encoded(**fields).statement))

@@ -3,6 +3,9 @@
 Rules: over a dict, `open()` and `open(path)`; after each refusal the instance is looked at and is as it was before.
 """
 
+# mypy: disable-error-code="arg-type,list-item,redundant-expr"
+# Calls with arguments of the wrong type are what this file is about.
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, MutableMapping
@@ -56,7 +59,7 @@ def used(fed: Federation) -> Iterator[Federation]:
     yield fed
     now = import_(fed, [], everyone)
     assert {cid: now.cache[cid] for cid in now} == {"mine": "local", "theirs": "foreign"}
-    assert (dict(now.provenance), dict(now.lineage)) == ({"theirs": "alice"}, {"theirs": {"carol"}})
+    assert (dict(now.provenance), dict(now.lineage)) == ({"theirs": "alice"}, {"theirs": frozenset({"carol"})})
 
 
 def one_line(error: BaseException) -> str:
@@ -155,7 +158,7 @@ def test_arguments_are_looked_at_before_a_peer_is_asked_for_anything(used: Feder
         with pytest.raises(TypeError, match="must be a"):
             pull(used, fetch, "bob", everyone, **bad)
     with pytest.raises(TypeError, match="must be a"):
-        pull(used, fetch, "bob", None)  # type: ignore[arg-type]  # on purpose
+        pull(used, fetch, "bob", None)
 
 
 @pytest.mark.parametrize("cache", [[], ["c1"], "c1", 7, {"c1"}, ("c1",)])
@@ -174,9 +177,9 @@ def test_a_mapping_with_a_key_that_is_no_cid_is_refused(key: Any, error: type[Ex
 def test_origins_that_are_no_mapping_are_refused() -> None:
     for given in ([("c1", "alice")], None):
         with pytest.raises(TypeError, match="provenance must be a mapping by cid"):
-            Federation({}, given)  # type: ignore[arg-type]  # on purpose
+            Federation({}, given)
         with pytest.raises(TypeError, match="lineage must be a mapping by cid"):
-            Federation({}, {}, given)  # type: ignore[arg-type]  # on purpose
+            Federation({}, {}, given)
 
 
 # --- predicates ---------------------------------------------------------------------------------
@@ -226,7 +229,9 @@ def test_a_predicate_that_answers_neither_true_nor_false_is_a_type_error_and_not
     given = answer()
     with pytest.raises(TypeError, match=r"must answer True or False, not a .*: wrap it in bool") as caught:
         ask(fed, lambda peer: True if peer == "safe" else given)
-    assert "trusted" in one_line(caught.value) and ("numpy" in str(caught.value)) == ("numpy" in type(given).__module__)
+    assert "trusted" in one_line(caught.value) and ("numpy" in str(caught.value)) is type(given).__module__.startswith(
+        "numpy"
+    )
     assert content(fed) == before
 
 
@@ -318,11 +323,11 @@ def test_something_that_is_no_record_breaks_the_bundle(used: Federation, item: A
 
 def test_what_is_no_iterable_is_no_bundle(used: Federation) -> None:
     with pytest.raises(BundleError, match="the bundle is a NoneType, not an iterable of Records"):
-        import_(used, None, everyone)  # type: ignore[arg-type]  # on purpose
+        import_(used, None, everyone)
     with pytest.raises(BundleError, match="the bundle from 'bob' is a int, not an iterable"):
-        pull(used, lambda peer: 7, "bob", everyone)  # type: ignore[arg-type,return-value]  # on purpose
+        pull(used, lambda peer: 7, "bob", everyone)  # type: ignore[return-value]  # on purpose
     with pytest.raises(BundleError, match="put it in a list"):
-        import_(used, record(), everyone)  # type: ignore[arg-type]  # on purpose
+        import_(used, record(), everyone)
 
 
 FETCHES: dict[str, tuple[BaseException, type[Exception], str]] = {
@@ -355,7 +360,7 @@ def test_a_fetch_with_the_wrong_signature_says_so(used: Federation) -> None:
         return []
 
     with pytest.raises(TransportError, match=r"TypeError: .*positional argument"):
-        pull(used, fetch, "bob", everyone)  # type: ignore[arg-type]  # on purpose
+        pull(used, fetch, "bob", everyone)
 
 
 # --- a cache that fails ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -185,7 +186,7 @@ def test_a_fetch_that_raises_fails_its_own_pull_and_nothing_else(make: Make) -> 
     def dead(peer: str) -> Any:
         raise ConnectionRefusedError("no route")
 
-    with pytest.raises(TransportError, match="fetching from 'alice' failed: ConnectionRefusedError: no route") as caught:
+    with pytest.raises(TransportError, match=r"fetching from 'alice' failed: Connection.*: no route") as caught:
         pull(fed, dead, "alice", everyone)
     assert isinstance(caught.value.__cause__, ConnectionRefusedError)
     assert held(pull(fed, lambda peer: [Record("c2", 2, peer)], "bob", everyone)) == {"c1": 1, "c2": 2}
@@ -204,13 +205,13 @@ def test_a_relayed_result_names_every_earlier_peer_in_its_lineage(make: Make) ->
     first.cache["c1"] = "work"
     bundle = export(first, "a")
     peers = ["a", "b", "c", "d", "e"]
-    for earlier, name in zip(peers, peers[1:], strict=False):
+    for earlier, name in itertools.pairwise(peers):
         relay = import_(make(), bundle, {earlier}.__contains__)
         bundle = export(relay, name)
         [record] = bundle
-        assert (record.peer, record.lineage) == (name, set(peers[: peers.index(name)]))
+        assert (record.peer, record.lineage) == (name, frozenset(peers[: peers.index(name)]))
     last = import_(make(), bundle, {"e"}.__contains__)
-    assert (last.provenance["c1"], last.lineage["c1"]) == ("e", {"a", "b", "c", "d"})
+    assert (last.provenance["c1"], last.lineage["c1"]) == ("e", frozenset("abcd"))
     assert last.report.resting_on == {"a": 1, "b": 1, "c": 1, "d": 1}
 
 
@@ -291,7 +292,7 @@ def test_a_withdrawn_origin_is_never_revived(fed: Federation, again: Again) -> N
     fed = import_(fed, records[:1], everyone)  # the same peer and lineage, and one cid of the five
     for value in (fed, again(fed)):
         assert held(value) == {"c0": 0}
-        assert (dict(value.provenance), dict(value.lineage)) == ({"c0": "alice"}, {"c0": {"carol"}})
+        assert (dict(value.provenance), dict(value.lineage)) == ({"c0": "alice"}, {"c0": frozenset({"carol"})})
 
 
 def test_what_was_withdrawn_is_computed_again_here(fed: Federation, runner: Any) -> None:
@@ -395,12 +396,16 @@ def test_a_value_in_memory_never_changes() -> None:
     fed.cache["c3"] = 3
     import_(fed, [Record("c4", 4, "dave", {"erin"})], everyone)
     assert [(dict(v.provenance), dict(v.lineage), v.report) for v in values[:3]] == snapshots
-    assert snapshots[1] == ({low.cid: "alice", "c2": "bob"}, {low.cid: {"carol"}}, Report(2, resting_on={"carol": 1}))
+    assert snapshots[1] == (
+        {low.cid: "alice", "c2": "bob"},
+        {low.cid: frozenset({"carol"})},
+        Report(2, resting_on={"carol": 1}),
+    )
 
 
 def test_a_durable_value_shows_what_is_kept_now(durable: Federation) -> None:
     import_(durable, [Record("c1", 1, "alice", {"carol"})], everyone)
-    assert (dict(durable.provenance), dict(durable.lineage)) == ({"c1": "alice"}, {"c1": {"carol"}})
+    assert (dict(durable.provenance), dict(durable.lineage)) == ({"c1": "alice"}, {"c1": frozenset({"carol"})})
     invalidate(durable, "alice")
     assert (len(durable.provenance), "c1" in durable.lineage) == (0, False)
 
@@ -409,7 +414,7 @@ def test_wrapping_a_used_mapping_anew_needs_its_origins_again() -> None:
     results: dict[str, Any] = {}
     fed = import_(Federation(results), [Record("c1", 1, "alice", {"carol"})], everyone)
     anew = Federation(results, fed.provenance, fed.lineage)
-    assert (anew.provenance, anew.lineage) == ({"c1": "alice"}, {"c1": {"carol"}})
+    assert (anew.provenance, anew.lineage) == ({"c1": "alice"}, {"c1": frozenset({"carol"})})
     assert len(invalidate(anew, "carol", derived=True)) == 0
 
 

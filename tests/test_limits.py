@@ -86,6 +86,7 @@ def test_a_limit_is_a_positive_int(name: str) -> None:
     for wrong in (0, -1):
         with pytest.raises(ValueError, match=f"Limits.{name} must be at least 1, not {wrong}"):
             Limits(**{name: wrong})
+    no_int: Any
     for no_int in (1.0, True, None, "10"):
         with pytest.raises(TypeError, match=f"Limits.{name} must be an int, not"):
             Limits(**{name: no_int})

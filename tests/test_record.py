@@ -60,10 +60,19 @@ def test_the_order_in_which_lineage_is_given_makes_no_difference(order: list[str
 
 
 def test_a_record_is_signed_over_its_statement_and_otherwise_the_same() -> None:
-    for record in (Record("c1", 1, "a", {"b"}, b"recipe"), encoded(b"J1", lineage=frozenset("b"), recipe=b"recipe")):
+    for record in (
+        Record("c1", 1, "a", frozenset("b"), b"recipe"),
+        encoded(b"J1", lineage=frozenset("b"), recipe=b"recipe"),
+    ):
         made = record.signed(lambda body: b"over " + body)
         assert made.signature == b"over " + record.statement and record.signature == b""
-        assert (made.cid, made.result, made.peer, made.lineage, made.recipe) == ("c1", 1, "a", {"b"}, b"recipe")
+        assert (made.cid, made.result, made.peer, made.lineage, made.recipe) == (
+            "c1",
+            1,
+            "a",
+            frozenset("b"),
+            b"recipe",
+        )
         assert (made.declared, made.statement) == (record.declared, record.statement)
 
 
@@ -73,7 +82,7 @@ def test_a_record_is_signed_over_its_statement_and_otherwise_the_same() -> None:
 def test_a_record_is_frozen() -> None:
     record = Record("c1", 1, "alice")
     for name in ("cid", "result", "peer", "lineage", "recipe", "signature", "payload", "digest", "other"):
-        with pytest.raises(AttributeError, match="frozen|cannot|no setter|property"):
+        with pytest.raises(AttributeError, match=r"frozen|no setter|property"):
             setattr(record, name, 1)
     with pytest.raises(AttributeError, match="its cid stays"):
         del record.cid

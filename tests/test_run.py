@@ -175,7 +175,7 @@ def test_a_held_result_of_someone_not_trusted_now_counts_as_missing(fed: Federat
     assert (done.value, runner.asked, done.reused) == (105, [2, 3], (low.cid,))
     assert (dict(done.federation.provenance), dict(done.federation.lineage)) == (
         {low.cid: "alice"},
-        {top.cid: {"alice"}},
+        {top.cid: frozenset({"alice"})},
     )
 
 

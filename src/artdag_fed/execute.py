@@ -125,6 +125,8 @@ class _Work:
         self.known.update(found.known)
         self.planned = {node.cid for node in found.nodes}
         self.uses = Counter(i.cid for node in found.nodes for i in node.inputs)
+        if accepts is not None:  # held, and yet planned: not accepted, so what is computed replaces it
+            self.refused.update(cid for cid in self.planned if self.known.get(cid) is not None)
         held_targets = [cid for cid in found.plan.reused if cid in self.targeted]
         if at_once:
             self.refused.update(held_targets)  # held, and yet could not be read

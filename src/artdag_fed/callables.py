@@ -46,8 +46,9 @@ commits from a thread of its own. What it raises ends the call; what was committ
 def check_callable(name: str, value: object, *, optional: bool = False) -> None:
     """Raise `TypeError` that names the argument where `value` cannot be called (None passes where `optional`)."""
     if not (callable(value) or (optional and value is None)):
-        # A set of names is what people pass first, and its own method is all that they want.
-        hint = ": pass its .__contains__" if hasattr(type(value), "__contains__") and not isinstance(value, str) else ""
+        # A set of names, or a list for events, is what people pass first; a method of it is all that they want.
+        method = {"trusted": "__contains__", "trusted_lineage": "__contains__", "observe": "append"}.get(name, "")
+        hint = f": pass its .{method}" if not isinstance(value, str) and hasattr(type(value), method) else ""
         raise TypeError(f"{name} must be a callable, not {type(value).__name__}{hint}")
 
 
@@ -61,7 +62,8 @@ def asked_once(name: str, trust: Trust) -> Trust:
             if answer is not True and answer is not False:
                 kind = type(answer)
                 full = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-                raise TypeError(f"{name}({shown(peer)}) must answer True or False, not a {full}: wrap it in bool()")
+                what = "None: does it return?" if answer is None else f"{full}: wrap it in bool()"
+                raise TypeError(f"{name}({shown(peer)}) must answer True or False, not {what}")
             answers[peer] = answer is True
         return answers[peer]
 

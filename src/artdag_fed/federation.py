@@ -308,11 +308,11 @@ def _records(bundle: Any, most: int, what: str) -> Iterator[Record]:
     try:
         if not isinstance(bundle, Iterable) and not hasattr(type(bundle), "__getitem__"):
             hint = ": put it in a list" if isinstance(bundle, Record) else ""
-            raise BundleError(f"{what} is a {type(bundle).__name__}, not an iterable of Records{hint}")
+            raise BundleError(f"{what} is of type {type(bundle).__name__}, not an iterable of Records{hint}")
         for record in bundle:
             if not isinstance(record, Record):
                 kind = type(record).__name__
-                raise BundleError(f"item {count} of {what} is a {kind}, not a Record: nothing was kept")
+                raise BundleError(f"item {count} of {what} is of type {kind}, not a Record: nothing was kept")
             count += 1
             if count > most:
                 raise BundleError(f"{what} has more than {most:,} records (Limits.records): nothing was kept")

@@ -87,15 +87,16 @@ def test_export_gives_the_ids_that_are_asked_for_in_their_order_and_skips_what_i
 
 def test_export_leaves_out_what_came_from_or_rests_on_a_peer_that_is_refused(fed: Federation) -> None:
     fed.cache["mine"] = 0
-    bundle = [Record("b", 1, "bob"), Record("d", 2, "dave"), Record("d-on-b", 3, "dave", {"bob"})]
-    fed = import_(fed, bundle, everyone)
+    theirs = [Record("b", 1, "bob"), Record("d", 2, "dave"), Record("d-on-b", 3, "dave", {"bob"})]
+    fed = import_(fed, theirs, everyone)
     asked: list[str] = []
 
     def trusted(peer: str) -> bool:
         asked.append(peer)
         return peer != "bob"
 
-    assert {r.cid for r in export(fed, "alice", trusted=trusted)} == {"mine", "d"}
+    bundle = export(fed, "alice", trusted=trusted)
+    assert {r.cid for r in bundle} == set(bundle.cids) == {"mine", "d"}
     assert sorted(asked) == ["bob", "dave"]
 
 
@@ -325,6 +326,21 @@ def test_forget_derived_drops_what_was_built_on_them_here_and_elsewhere(make: Ma
     fed = run(run(fed, low, sums).federation, other, sums).federation
     after = forget(fed, [low.cid], derived=True)
     assert (set(after), after.report) == ({other.cid}, Report(dropped=3))
+
+
+def test_forget_derived_drops_all_of_it_in_one_commit(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    top = add(add(add(n=1), n=2), n=3)
+    fed = run(fed, top, sums).federation
+    sizes: list[int] = []
+    commit = type(fed.cache).commit  # type: ignore[attr-defined]  # of a cache inside a Federation
+
+    def watched(cache: Any, changes: Any) -> Any:
+        sizes.append(len(changes.drop))
+        return commit(cache, changes)
+
+    monkeypatch.setattr(type(fed.cache), "commit", watched)
+    assert len(forget(fed, [add(n=1).cid], derived=True)) == 0
+    assert sizes == [3]
 
 
 def test_forget_without_derived_keeps_what_was_built_on_them(fed: Federation) -> None:

@@ -25,11 +25,14 @@ from artdag_fed import (
     DiskCache,
     Event,
     Federation,
+    MemoryCache,
     Node,
     Record,
     Report,
     RunError,
     export,
+    forget,
+    grouping,
     import_,
     invalidate,
     node,
@@ -380,6 +383,50 @@ def test_a_damaged_result_is_computed_again(durable: Federation, runner: Any) ->
     assert (done.computed, done.value[:1]) == ((top.cid,), b"x")
     assert told[0].kind == "damaged"
     assert run(durable, top, runner).reused == (top.cid,)
+
+
+class Lossy(MemoryCache):
+    """A cache that holds results which it cannot give, as one on disk does whose files are damaged."""
+
+    lost: frozenset[str] = frozenset()
+
+    def load(self, cids: Iterable[str], observe: Any = None) -> Any:
+        return super().load([cid for cid in cids if cid not in self.lost], observe)
+
+
+def test_an_input_that_is_held_and_cannot_be_read_is_computed_with_all_that_it_needs(runner: Any) -> None:
+    cache = Lossy()
+    fed = Federation(cache)
+    mid = add(add(n=1), n=2)
+    run(fed, mid, runner)
+    cache.lost = frozenset({mid.cid, add(n=1).cid})
+    runner.asked.clear()
+    done = run(fed, add(mid, n=3), runner)
+    assert (done.value, runner.asked, done.reused) == (6, [1, 2, 3], ())
+    with pytest.raises(RunError):
+        run(fed, add(mid, n=4), fails_at(2))
+
+
+def test_what_is_read_a_second_time_and_came_from_a_peer_meanwhile_rests_on_the_peer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grouping, "GROUP_RESULTS", 1)
+    cache = Lossy()
+    fed = Federation(cache)
+    low = add(n=1)
+    user, late = add(low, n=2), add(low, n=3)
+    fed.cache[late.cid] = 4
+    cache.lost = frozenset({late.cid})
+
+    def slow(op: str, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> int:
+        if params["n"] == 2:  # the last that the plan had for `low`: it is let go of, and read again for `late`
+            import_(forget(fed, [low.cid]), [Record(low.cid, 1000, "bob")], everyone)
+        return int(sum(inputs)) + int(params["n"])
+
+    done = run(fed, Dag(user, late), slow)
+    assert done.results == (3, 1003)
+    assert dict(done.federation.provenance) == {low.cid: "bob"}
+    assert dict(done.federation.lineage) == {late.cid: {"bob"}}
 
 
 def test_a_mapping_that_forgets_by_itself_is_a_cache_too(runner: Any) -> None:

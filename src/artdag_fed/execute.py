@@ -191,13 +191,14 @@ class _Work:
                 continue
             held, result = loaded[cid]
             values[cid] = result
-            if cid in facts:
-                continue
             origin, token, digest = known[cid] = held
+            digest = digest or self.encode(result)[1]
+            if cid in facts and origin.local and digest == facts[cid][0]:
+                continue  # made or read before and let go of since; anything else is a new fact, with its own origin
             base = bases.get(token)
             if base is None:
                 base = bases[token] = _Base(origin.peers, frozenset([token]))
-            facts[cid] = digest or self.encode(result)[1], base
+            facts[cid] = digest, base
             reused.append(cid)
             if self.observe is not None:
                 self.observe(Event("reused", cid=cid, peer=origin.peer or ""))

@@ -609,6 +609,23 @@ def test_the_counts_of_origins_are_exact_after_every_kind_of_change(cache: DiskC
     assert index(cache, "SELECT count(*) FROM result") == [(2,)]
 
 
+def test_an_origin_that_brought_nothing_leaves_no_trace_and_one_that_was_read_of_stays(cache: DiskCache) -> None:
+    def peers() -> list[str]:
+        return [peer for (peer,) in index(cache, "SELECT peer FROM origin WHERE peer IS NOT NULL ORDER BY id")]
+
+    cache["mine"] = 1
+    put(cache, entry(cache, "mine", 1, "bob"))
+    assert peers() == []
+    put(cache, entry(cache, "a", 1, "alice"))
+    reading = DiskCache(cache.path)
+    token = reading.held(["a"])["a"].token
+    reading._origins.clear()  # as if it had read the row, and not yet whence it came
+    del cache["a"]
+    put(cache, entry(cache, "mine", 1, "alice"), entry(cache, "mine", 1, "bob"))
+    assert reading._origin(token) == Origin("alice") and peers() == ["alice"]
+    reading.close()
+
+
 def test_provenance_and_lineage_are_live_views(cache: DiskCache) -> None:
     fed = Federation(cache)
     provenance, lineage = fed.provenance, fed.lineage

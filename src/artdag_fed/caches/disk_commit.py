@@ -169,19 +169,19 @@ def _put_new(db: sqlite3.Connection, rows: list[Row], kinds: Sequence[Kind]) -> 
     if len(cids) < len(rows) or db.execute(held, (json.dumps(list(cids)),)).fetchone() is not None:
         return None
     (last,) = db.execute(_LAST).fetchone()
-    ids = _ids(db, kinds)
+    ids, newest = _ids(db, kinds)
     db.executemany(
         "INSERT INTO result (cid, origin, digest, inputs_digest, recipe, payload, size) VALUES (?, ?, ?, ?, ?, ?, ?)",
         [(cid, ids[kind], *rest) for cid, kind, *rest in sorted(rows)],
     )
-    return Put(_count(db, kinds, ids, last), last + 1)
+    return Put(_count(db, kinds, ids, last, newest), last + 1)
 
 
 def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int) -> tuple[dict[Origin, int], int]:
     """Insert what is staged and not held, behind the row `last`. The numbers stored by origin, and in all."""
     db.execute("CREATE TEMP TABLE IF NOT EXISTS origin_of_kind (kind INTEGER PRIMARY KEY, id INTEGER)")
     db.execute("DELETE FROM temp.origin_of_kind")
-    ids = _ids(db, kinds)
+    ids, newest = _ids(db, kinds)
     db.executemany("INSERT INTO temp.origin_of_kind VALUES (?, ?)", enumerate(ids))
     inserted = db.execute(
         # In the order of the cids, so that the index of cids is written from left to right; of two rows for one cid the
@@ -191,27 +191,29 @@ def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int
         f" FROM (SELECT rowid AS number FROM temp.{table} ORDER BY cid, rowid) AS o"
         f" CROSS JOIN temp.{table} AS s ON s.rowid = o.number CROSS JOIN temp.origin_of_kind AS k ON k.kind = s.kind"
     ).rowcount
-    return _count(db, kinds, ids, last), inserted
+    return _count(db, kinds, ids, last, newest), inserted
 
 
-def _count(db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], last: int) -> dict[Origin, int]:
+def _count(db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], last: int, newest: int) -> dict[Origin, int]:
     """Add the rows behind `last` to the counts of their origins; the numbers by origin."""
     counts = db.execute(
         "SELECT count(*), sum(size), origin FROM result WHERE id > ? GROUP BY origin", (last,)
     ).fetchall()
     db.executemany("UPDATE origin SET results = results + ?, bytes = bytes + ? WHERE id = ?", counts)
     # Origins of which everything was held already leave no trace: a peer cannot fill the table with names.
-    db.execute("DELETE FROM origin WHERE results = 0 AND id IN (SELECT value FROM json_each(?))", (json.dumps(ids),))
+    # One that was there before this commit stays: another process may just have read a row that named it.
+    db.execute("DELETE FROM origin WHERE results = 0 AND id > ?", (newest,))
     origins = dict(zip(ids, (kind.origin for kind in kinds), strict=True))
     return {origins[id]: count for count, _, id in counts}
 
 
-def _ids(db: sqlite3.Connection, kinds: Sequence[Kind]) -> list[int]:
-    """The ids of the live origins of these kinds, made where there is none."""
+def _ids(db: sqlite3.Connection, kinds: Sequence[Kind]) -> tuple[list[int], int]:
+    """The ids of the live origins of these kinds, made where there is none, and the highest id before that."""
+    (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM origin").fetchone()
     ids = {origin: 0 for origin, _, _ in kinds}
     for origin in ids:
         ids[origin] = _live_id(db, origin)
-    return [ids[origin] for origin, _, _ in kinds]
+    return [ids[origin] for origin, _, _ in kinds], newest
 
 
 def _live_id(db: sqlite3.Connection, origin: Origin) -> int:

@@ -339,6 +339,60 @@ def test_a_result_that_is_replaced_between_its_row_and_its_file_is_read_anew(
     other.close()
 
 
+def test_a_file_that_cannot_be_read_is_an_error_and_no_miss(cache: DiskCache, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache["a"] = LARGE
+
+    def read(digest: str, size: int) -> bytes:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cache.blobs, "read", read)
+        for look in (lambda: cache["a"], lambda: cache.load(["a"]), lambda: cache.stored("a")):
+            with pytest.raises(StoreError, match=r"the file of 'a' cannot be read: .*Input/output error") as caught:
+                look()
+            assert cache.path in str(caught.value)
+    assert cache["a"] == LARGE
+
+
+@pytest.mark.parametrize("call", ["fsync", "mkdir", "write", "replace", "unlink"])
+def test_a_system_call_that_fails_while_a_large_result_is_written_is_an_error_that_loses_nothing(
+    cache: DiskCache, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    cache["a"] = LARGE
+    put(cache, entry(cache, "b", LARGE + b"b", "alice"))
+    files = len(os.listdir("/proc/self/fd"))
+
+    def fails(*arguments: Any, **more: Any) -> Any:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, call, fails)
+        with pytest.raises(StoreError, match="Input/output error") as caught:
+            if call == "unlink":
+                invalidate(Federation(cache), "alice")
+            else:
+                cache["a"] = LARGE + b"2"
+        assert cache.path in str(caught.value)
+    assert cache["a"] == LARGE and (call == "unlink") == ("b" not in cache)
+    cache["a"] = LARGE + b"2"
+    while cache.purge():
+        pass
+    cache["c"] = LARGE  # sweeps what could not be removed
+    assert areas(cache) == [] and len(os.listdir("/proc/self/fd")) == files
+    assert blobs(cache) == {digest for (digest,) in index(cache, "SELECT digest FROM result WHERE payload IS NULL")}
+
+
+def test_rows_that_cannot_be_moved_out_of_memory_are_an_error_and_leave_no_transaction(cache: DiskCache) -> None:
+    many = [entry(cache, f"c{i:05}", "x" * 1000, "alice") for i in range(2 * SPILL_BYTES // 1000)]
+    many[5] = many[5]._replace(inputs_digest=object())  # type: ignore[arg-type]  # wrong on purpose
+    with pytest.raises(StoreError, match="What was stored before is still there"):
+        cache.stage(many)
+    with cache.alone() as db:
+        assert not db.in_transaction
+    put(cache, *many[6:])
+    assert len(cache) == len(many) - 6
+
+
 # --- processes and threads ----------------------------------------------------------------------
 
 
@@ -378,6 +432,20 @@ def test_a_forked_child_may_use_the_cache_and_its_parent_goes_on(cache: DiskCach
     cache["after"] = 3
     assert sorted(cache) == ["after", "before", "child0", "child1", "child2", "child3", "parent"]
     check_counts(cache)
+
+
+def test_a_child_leaves_its_parents_connection_alone(cache: DiskCache) -> None:
+    cache["a"] = 1
+    with cache.alone() as db:
+        parents = db
+    cache._pid = -1  # as if it had been forked
+    assert cache["a"] == 1
+    cache["b"] = 2
+    with cache.alone() as db:
+        assert db is not parents
+    cache.close()
+    assert parents.execute("SELECT count(*) FROM result").fetchone() == (2,)
+    parents.close()
 
 
 def test_a_cache_that_was_closed_before_a_fork_stays_closed(cache: DiskCache) -> None:

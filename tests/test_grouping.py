@@ -113,10 +113,19 @@ def test_everything_finished_before_a_slow_node_is_committed_while_it_runs(
     assert sum(seen) == 4
 
 
-def test_no_thread_is_left_after_a_run(durable: Federation) -> None:
+def test_no_thread_is_left_after_a_run(durable: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited_for: list[str] = []
+    join = threading.Thread.join
+
+    def watched(thread: threading.Thread, timeout: float | None = None) -> None:
+        join(thread, timeout)
+        waited_for.append(thread.name)
+
+    monkeypatch.setattr(threading.Thread, "join", watched)
     run(durable, chain(3), numbers)
     with pytest.raises(RunError):
         run(durable, add(add(n=7), n=8), lambda op, inputs, params: 1 // (8 - params["n"]))
+    assert waited_for == ["artdag_fed-commit"] * 2
     assert not [t for t in threading.enumerate() if t.name == "artdag_fed-commit"]
 
 

@@ -13,6 +13,7 @@
 0
 """
 
+from artdag_fed.bundle import read_bundle, write_bundle
 from artdag_fed.cache import Cache, OriginCache
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.caches.memory import MemoryCache
@@ -29,7 +30,8 @@ from artdag_fed.errors import (
     TransportError,
 )
 from artdag_fed.events import Event, Report
-from artdag_fed.federation import Federation, Run, export, forget, import_, invalidate, open, plan, pull, run
+from artdag_fed.federation import Federation, Run, export, forget, import_, invalidate, plan, pull, run
+from artdag_fed.federation import open as open
 from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId
 from artdag_fed.planning import Plan
@@ -76,5 +78,7 @@ __all__ = [
     "node",
     "plan",
     "pull",
+    "read_bundle",
     "run",
+    "write_bundle",
 ]

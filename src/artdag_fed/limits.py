@@ -26,11 +26,13 @@ class Limits:
     records: int = 1_000_000
     """Records in one bundle. A bundle of more is cut by its sender into several."""
     bytes: int = 64 * GiB
-    """Payload bytes in one bundle: far above a day's film, below a disk."""
+    """Payload and recipe bytes in one bundle: far above a day's film, below a disk."""
     record_bytes: int = GiB
     """Payload bytes in one record: a result has to fit in memory, several times over on a small machine."""
     recipe_bytes: int = 256 * KiB
     """Bytes in one record's recipe: parameters are settings; data belongs into results."""
+    header_bytes: int = MiB
+    """Bytes in the header of one block of a bundle, which is read whole: some thousand records, or a long signature."""
     lineage: int = 256
     """Peers in one record's lineage: far more hops than people who trust each other."""
     origins: int = 10_000

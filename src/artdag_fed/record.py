@@ -83,7 +83,7 @@ class Record:
     def encoded(
         cls,
         cid: Cid,
-        payload: bytes,
+        payload: bytes | None,
         digest: str,
         peer: PeerId,
         lineage: frozenset[PeerId] = frozenset(),
@@ -92,7 +92,10 @@ class Record:
         *,
         codec: Codec = DEFAULT,
     ) -> Record:
-        """A record of encoded bytes and the digest that their sender declares for them, neither checked nor decoded."""
+        """A record of encoded bytes and the digest that their sender declares for them, neither checked nor decoded.
+
+        payload: None where the bytes were left out, as over a limit: then `payload` is a `CodecError`.
+        """
         self = cls.__new__(cls)
         _set_cid(self, cid)
         _set_result(self, NOTHING)
@@ -120,6 +123,8 @@ class Record:
     def payload(self) -> bytes:
         """The encoded result; `CodecError` where the codec cannot carry it."""
         if self._payload is None:
+            if self.declared:
+                raise CodecError(f"the bytes of {shown(self.cid)} were left out: something in it was over a limit")
             _set_payload(self, self.codec.encode(self._result))
         assert self._payload is not None
         return self._payload
@@ -190,7 +195,7 @@ _set_cid, _set_peer, _set_lineage, _set_recipe, _set_signature = _setters[:5]
 _set_codec, _set_result, _set_decoded, _set_payload, _set_digest = _setters[5:]
 
 
-def _encoded(cid: Cid, payload: bytes, digest: str, *rest: Any) -> Record:
+def _encoded(cid: Cid, payload: bytes | None, digest: str, *rest: Any) -> Record:
     return Record.encoded(cid, payload, digest, *rest[:-1], codec=rest[-1])
 
 

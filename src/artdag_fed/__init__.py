@@ -36,6 +36,8 @@ from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId
 from artdag_fed.planning import Plan
 from artdag_fed.record import Bundle, Record
+from artdag_fed.signing import hmac_signer, hmac_verifier, raising, verifier
+from artdag_fed.transport import first_of, limited, retrying, wanted
 
 __version__ = "0.1.0"
 
@@ -72,13 +74,21 @@ __all__ = [
     "Trust",
     "Verify",
     "export",
+    "first_of",
     "forget",
+    "hmac_signer",
+    "hmac_verifier",
     "import_",
     "invalidate",
+    "limited",
     "node",
     "plan",
     "pull",
+    "raising",
     "read_bundle",
+    "retrying",
     "run",
+    "verifier",
+    "wanted",
     "write_bundle",
 ]

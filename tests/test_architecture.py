@@ -28,13 +28,19 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("caches/",),
     ("instance", "federation"),
     ("explanation", "audit", "transports/"),
-    ("testing_commits", "testing", "__init__", "__main__"),  # the front door imports all but the command line; none but that imports it
+    (
+        "testing_commits",
+        "testing_peers",
+        "testing",
+        "__init__",
+        "__main__",
+    ),  # the front door imports all but the command line; none but that imports it
 )
 
 # The order within a folder. Its `__init__`, where it has one, comes last: it may show what the files hold.
 FOLDERS: dict[str, tuple[str, ...]] = {
     "caches/": ("memory", "disk_index", "disk_blobs", "disk_commit", "disk_staging", "disk_views", "disk", "__init__"),
-    "transports/": ("folder", "http", "__init__"),
+    "transports/": ("folder_layout", "folder", "http", "__init__"),
 }
 
 # What reaches a network or a database stays in the files whose work it is.

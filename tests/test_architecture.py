@@ -40,7 +40,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The order within a folder. Its `__init__`, where it has one, comes last: it may show what the files hold.
 FOLDERS: dict[str, tuple[str, ...]] = {
     "caches/": ("memory", "disk_index", "disk_blobs", "disk_commit", "disk_staging", "disk_views", "disk", "__init__"),
-    "transports/": ("folder_layout", "folder", "http", "__init__"),
+    "transports/": (
+        "folder_layout",
+        "folder",
+        "http_wire",
+        "http_connection",
+        "http_client",
+        "http_server",
+        "http",
+        "__init__",
+    ),
 }
 
 # What reaches a network or a database stays in the files whose work it is.

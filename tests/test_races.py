@@ -266,9 +266,7 @@ def test_an_input_that_was_withdrawn_and_came_back_from_the_same_peer_is_read_an
     ("derived", "committed"),
     [
         (False, False),
-        pytest.param(
-            False, True, marks=pytest.mark.xfail(reason="a run does not look again for what was committed in it")
-        ),
+        (False, True),
         (True, False),
         (True, True),
     ],

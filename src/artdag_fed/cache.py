@@ -165,9 +165,9 @@ class OriginCache(Protocol):
         """Which of these are held, and whence; nothing is read."""
 
     def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
-        """Those that are held, with their results, read and checked. One that fails its digest is left out and `observe` (or
-        a logged warning) says so; likewise a peer's whose bytes are no value. `CodecError` for one of our own that this
-        codec cannot read; `StoreError` where the store fails."""
+        """Those that are held, with their results, read and checked. One that fails its digest is left out and
+        `observe` (or a logged warning) says so; likewise a peer's whose bytes are no value. `CodecError` for one of
+        our own that this codec cannot read; `StoreError` where the store fails."""
 
     def stored(self, cid: Cid) -> Stored | None:
         """One result as it is kept, or None where it is not held or fails its digest (then a warning is logged)."""

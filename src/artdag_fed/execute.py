@@ -10,12 +10,11 @@ This module decides what to compute and asks a cache to keep it; it knows neithe
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from hashlib import sha256
+from typing import Any
 
 from artdag_fed.cache import Entry, Held, Origin, OriginCache, Outcome
 from artdag_fed.callables import Observe, Runner, said
@@ -29,16 +28,22 @@ from artdag_fed.planning import survey
 __all__ = ["Execution", "execute"]
 
 
+class _Base:
+    """What a result rests on, shared by all that rest on the same: peers, and tokens of origins in the cache.
 
-class _Base(NamedTuple):
-    """What a result rests on, shared by all that rest on the same: peers, and tokens of origins in the cache."""
+    `origin` is that of a result computed here from it.
+    """
 
-    peers: frozenset[PeerId]
-    tokens: frozenset[int]
+    __slots__ = ("origin", "peers", "tokens")
+
+    def __init__(self, peers: frozenset[PeerId], tokens: frozenset[int]) -> None:
+        self.peers = peers
+        self.tokens = tokens
+        self.origin = Origin(None, peers)
 
 
 _NOTHING = _Base(frozenset(), frozenset())
-_NO_INPUTS = hashlib.sha256().hexdigest()
+_NO_INPUTS = sha256().hexdigest()
 
 
 @dataclass(slots=True)
@@ -100,6 +105,7 @@ class _Work:
         clock: Callable[[], float],
     ) -> None:
         self.cache = cache
+        self.encode, self.encodes = cache.codec.encode, cache.encodes
         self.targets = targets
         self.runner = runner
         self.accepts = accepts
@@ -124,7 +130,9 @@ class _Work:
         found = survey(cache, [n for n in targets if n.cid not in self.values], accepts=accepts, refresh=refresh)
         self.known.update(found.known)
         self.planned = {node.cid for node in found.nodes}
-        self.uses = Counter(i.cid for node in found.nodes for i in node.inputs)
+        self.uses: dict[Cid, int] = {}  # how often a value is needed yet; those of targets are never let go of
+        for node in found.nodes:
+            self.count_uses(node)
         if accepts is not None:  # held, and yet planned: not accepted, so what is computed replaces it
             self.refused.update(cid for cid in self.planned if self.known.get(cid) is not None)
         held_targets = [cid for cid in found.plan.reused if cid in self.targeted]
@@ -149,7 +157,7 @@ class _Work:
             if missing:
                 if cid not in self.planned:  # found missing only now
                     self.planned.add(cid)
-                    self.uses.update(i.cid for i in node.inputs)
+                    self.count_uses(node)
                 broken = [i for i in missing if i.cid in done.failed]
                 if not broken:
                     stack.extend(reversed(missing))
@@ -159,6 +167,11 @@ class _Work:
                 self.compute(node)
             stack.pop()
         done.results = {cid: values[cid] for cid in self.targeted if cid in values}
+
+    def count_uses(self, node: Node) -> None:
+        for i in node.inputs:
+            if i.cid not in self.targeted:
+                self.uses[i.cid] = self.uses.get(i.cid, 0) + 1
 
     def have(self, cid: Cid) -> bool:
         """Whether the value of a node could be had from the cache."""
@@ -192,7 +205,7 @@ class _Work:
             held, result = loaded[cid]
             values[cid] = result
             origin, token, digest = known[cid] = held
-            digest = digest or self.encode(result)[1]
+            digest = digest or self.digest(result)
             if cid in facts and origin.local and digest == facts[cid][0]:
                 continue  # made or read before and let go of since; anything else is a new fact, with its own origin
             base = bases.get(token)
@@ -206,54 +219,42 @@ class _Work:
     # --- computing --------------------------------------------------------------------------
 
     def compute(self, node: Node) -> None:
-        cid, inputs = node.cid, node.inputs
-        values = tuple([self.values[i.cid] for i in inputs])
-        began = self.clock()
+        """Have the runner compute a node whose inputs are all in hand, and hand the result to the group."""
+        # What a run costs beside the runner is this, ten thousand times a second: hence the locals.
+        cid, inputs, values, observe = node.cid, node.inputs, self.values, self.observe
+        given = tuple([values[i.cid] for i in inputs])
+        began = 0.0 if observe is None else self.clock()
         try:
-            result = self.runner(node.op, values, node.params)
+            result = self.runner(node.op, given, node.params)
         except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
             self.fail(node, error, "failed")
             return
-        encodes = self.cache.encodes
+        payload, digest = None, ""
         try:
-            payload, digest = self.encode(result)
-            if payload is None and encodes:
-                self.cache.codec.encode(result)  # says what is wrong with it
+            payload = self.encode(result)
+            digest = sha256(payload).hexdigest()
         except CodecError as error:
-            self.fail(node, error, "gave a result that cannot be kept")
-            return
-        seconds = self.clock() - began
+            if self.encodes:
+                self.fail(node, error, "gave a result that cannot be kept")
+                return
+        if observe is not None:
+            observe(Event("computed", cid=cid, op=node.op, seconds=self.clock() - began))
         base = self.base_of(inputs)
+        values[cid] = result
         self.facts[cid] = digest, base
-        self.values[cid] = result
         self.done.computed.append(cid)
-        if self.observe is not None:
-            self.observe(Event("computed", cid=cid, op=node.op, seconds=seconds))
-        self.group.add(
-            Entry(
-                cid,
-                self.group.origin(base.peers),
-                digest,
-                payload,
-                None if encodes else result,  # what waits for its commit as bytes need not be in memory twice
-                not encodes,
-                node.recipe,
-                self.inputs_digest(inputs),
-                self.refresh or cid in self.refused,
-                base.tokens,
-            )
-        )
+        # What waits for its commit as bytes need not be in memory twice.
+        kept, valued = (None, False) if self.encodes else (result, True)
+        replace = self.refresh or cid in self.refused
+        inputs_digest = self.inputs_digest(inputs)
+        entry = Entry(cid, base.origin, digest, payload, kept, valued, node.recipe, inputs_digest, replace, base.tokens)
+        self.group.add(entry)
         for i in inputs:
-            self.uses[i.cid] -= 1
-            if self.uses[i.cid] <= 0 and i.cid not in self.targeted:
-                self.values.pop(i.cid, None)
-
-    def encode(self, result: Any) -> tuple[bytes | None, str]:
-        try:
-            payload = self.cache.codec.encode(result)
-        except CodecError:
-            return None, ""
-        return payload, hashlib.sha256(payload).hexdigest()
+            left = self.uses.get(i.cid)
+            if left is not None:
+                self.uses[i.cid] = left - 1
+                if left <= 1:
+                    values.pop(i.cid, None)
 
     def base_of(self, inputs: tuple[Node, ...]) -> _Base:
         """What a result of these inputs rests on."""
@@ -264,11 +265,17 @@ class _Work:
                 base = other if base is _NOTHING else _Base(base.peers | other.peers, base.tokens | other.tokens)
         return base
 
+    def digest(self, result: Any) -> str:
+        try:
+            return sha256(self.encode(result)).hexdigest()
+        except CodecError:
+            return ""
+
     def inputs_digest(self, inputs: tuple[Node, ...]) -> str:
         if not inputs:
             return _NO_INPUTS
         digests = [self.facts[i.cid][0] for i in inputs]
-        return hashlib.sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
+        return sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
 
     # --- failing ----------------------------------------------------------------------------
 
@@ -315,6 +322,7 @@ class _Work:
             self.values.pop(cid, None)
         self.done.computed = [cid for cid in self.done.computed if cid not in stale]
         self.known.clear()
+        self.planned.clear()  # of what is needed again, something may be held
         if self.observe is not None:
             for cid in stale:
                 self.observe(Event("repeated", cid=cid))

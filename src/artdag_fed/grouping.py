@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from artdag_fed.cache import Changes, Entry, Origin, OriginCache, Outcome
+from artdag_fed.cache import Changes, Entry, OriginCache, Outcome
 from artdag_fed.callables import Observe
 from artdag_fed.events import Event
-from artdag_fed.names import Cid, PeerId
+from artdag_fed.names import Cid
 
 __all__ = ["Group"]
 
@@ -41,16 +41,9 @@ class Group:
         self._bytes = 0
         self._oldest = 0.0
         self._stale: set[Cid] = set()
-        self._origins: dict[frozenset[PeerId], Origin] = {}
         self._ticker: threading.Thread | None = None
         self._stop = threading.Event()
         self._error: BaseException | None = None
-
-    def origin(self, rests: frozenset[PeerId]) -> Origin:
-        """The origin of a result computed here from what rests on these peers: one object for equal ones."""
-        if rests not in self._origins:
-            self._origins[rests] = Origin(None, rests)
-        return self._origins[rests]
 
     def add(self, entry: Entry) -> None:
         """Take a finished result; commit where enough wait."""

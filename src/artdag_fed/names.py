@@ -64,8 +64,8 @@ def check_peer(peer: object) -> PeerId:
         raise TypeError(f"a peer is named by a str, not {type(peer).__name__}")
     if not is_peer(peer):
         raise InvalidName(
-            f"{shown(peer)} is no peer name: expected 1 to {PEER_BYTES} UTF-8 bytes without control, format or surrogate "
-            "characters and without white space at its ends"
+            f"{shown(peer)} is no peer name: expected 1 to {PEER_BYTES} UTF-8 bytes without control, format or "
+            "surrogate characters and without white space at its ends"
         )
     return peer
 

@@ -1,4 +1,4 @@
-"""`python -m tests.bench [name ...] [--rounds N] [--small]`: the durable cache and the ids beside plain `sqlite3` and `json`.
+"""`python -m tests.bench [name ...] [--rounds N] [--small]`: the durable cache beside plain `sqlite3` and `json`.
 
 "Plain" is the `sqlite3` module with one transaction, WAL, synchronous NORMAL, default cache and page size, and a
 `WITHOUT ROWID` table keyed by text: what one would write who needs neither trust nor provenance nor digests.
@@ -11,25 +11,22 @@ import hashlib
 import json
 import os
 import sqlite3
+import statistics
 import sys
+import tempfile
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import artdag_fed
-from artdag_fed import Dag, Event, Federation, Node, Record, import_, invalidate, node, run
+from artdag_fed import Dag, Event, Node, Record, import_, invalidate, node, run
 from artdag_fed.cache import Changes, Entry, Origin
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.codec import DEFAULT
-from tests.bench.measure import Round, ratio, seconds
-
-SMALL = False
-
-
-def n(count: int) -> int:
-    return max(count // 20, 10) if SMALL else count
+from tests.bench.measure import Round, ratio
 
 
 def cid(i: int) -> str:
@@ -84,14 +81,11 @@ def fill(folder: Path, total: int, alices: int, *, derived: bool) -> None:
 
 def invalidating(*, derived: bool, total: int, alices: int, rounds: int, at_most: float) -> None:
     """Rounds on one instance: alice's results are put back between them, outside the timing."""
-    import statistics
-    import tempfile
-    import time
-
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "cache"
         fill(folder, total, alices, derived=derived)
         fed = artdag_fed.open(folder)
+        cache = cast(DiskCache, fed.cache)
         marks, commits = [], []
         for i in range(rounds):
             committed: list[float] = []
@@ -104,7 +98,7 @@ def invalidating(*, derived: bool, total: int, alices: int, rounds: int, at_most
             after = invalidate(fed, "alice", derived=derived, observe=told)
             marks.append(committed[0] - began)
             assert after.report.dropped == alices, after.report
-            while fed.cache.purge():
+            while cache.purge():
                 pass
             began = time.perf_counter()
             fed.cache[f"one-{i}"] = i
@@ -162,13 +156,14 @@ def cold(count: int) -> tuple[Round, Round]:
     def ours(folder: Path) -> Callable[[], object]:
         return lambda: run(artdag_fed.open(folder / "cache"), dag, add)
 
+    bare = [(one.cid, one.op, [i.cid for i in one.inputs], dict(one.params)) for one in made]
+
     def plain(folder: Path) -> Callable[[], object]:
         def timed() -> object:
             rows, results = [], {}
-            for one in made:
-                result = add(one.op, tuple(results[i.cid] for i in one.inputs), one.params)
-                results[one.cid] = result
-                rows.append((one.cid, json.dumps(result).encode()))
+            for key, op, inputs, params in bare:
+                result = results[key] = add(op, tuple([results[i] for i in inputs]), params)
+                rows.append((key, json.dumps(result).encode()))
             return plain_put(folder, rows), results
 
         return timed
@@ -182,7 +177,9 @@ def warm(count: int, *, wanted: int) -> tuple[Round, Round]:
     keys = [one.cid for one in (made if wanted > 1 else made[-1:])]
 
     def ours(folder: Path) -> Callable[[], object]:
-        run(artdag_fed.open(folder / "cache"), Dag(*made), add).federation.cache.close()
+        with_all = artdag_fed.open(folder / "cache")
+        run(with_all, Dag(*made), add)
+        cast(DiskCache, with_all.cache).close()
 
         def timed() -> object:
             done = run(artdag_fed.open(folder / "cache"), dag, add)
@@ -207,14 +204,15 @@ def warm(count: int, *, wanted: int) -> tuple[Round, Round]:
 
 
 def main() -> None:
-    global SMALL
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
     parser.add_argument("names", nargs="*", help="import, blobs, invalidate, node, cold, warm, target (default: all)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--small", action="store_true", help="a twentieth of the size: shows that it works, not how fast")
+    parser.add_argument("--small", action="store_true", help="a twentieth of the size: does it work?")
     asked = parser.parse_args()
-    SMALL = asked.small
     rounds = asked.rounds
+
+    def n(count: int) -> int:
+        return max(count // 20, 10) if asked.small else count
 
     def wants(name: str) -> bool:
         return not asked.names or name in asked.names
@@ -231,9 +229,11 @@ def main() -> None:
     if wants("cold"):
         ratio("cold run of 10,000 trivial nodes, durable", *cold(n(10_000)), 2.2, 2 * rounds)
     if wants("warm"):
-        ratio("warm run, all 10,000 results wanted, opening included", *warm(n(10_000), wanted=n(10_000)), 1.4, 3 * rounds)
+        all_wanted = warm(n(10_000), wanted=n(10_000))
+        ratio("warm run, all 10,000 results wanted, opening included", *all_wanted, 1.4, 3 * rounds)
     if wants("target"):
-        ratio("warm run, one held target of a 10,000-node DAG, opening included", *warm(n(10_000), wanted=1), 2, 5 * rounds)
+        one_wanted = warm(n(10_000), wanted=1)
+        ratio("warm run, one held target of a 10,000-node DAG, opening included", *one_wanted, 2, 5 * rounds)
 
 
 if __name__ == "__main__":

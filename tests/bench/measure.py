@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 Round = Callable[[Path], Callable[[], object]]
-"""Given a fresh folder: sets up one round and returns what is timed. What that returns is dropped outside the timing."""
+"""Given a fresh folder: sets up one round and returns what is timed; what that returns is dropped after the timing."""
 
 
 def seconds(round_: Round) -> float:

@@ -1,9 +1,9 @@
 """A durable cache in one folder: an SQLite index with the small results in it, and the large ones as files beside.
 
-Rules: a result is durable when `commit` returns, and never readable without its origin; bytes are checked against their
-digest whenever they are read; no byte from the folder is ever executed or unpickled. Several threads and processes may
-use one folder at once: a thread waits for another, a process up to a minute for another (then `StoreError`). Needs a file
-system with links and locks, on POSIX.
+Rules: a result is durable when `commit` returns, and never readable without its origin; bytes are checked against
+their digest whenever they are read; no byte from the folder is ever executed or unpickled. Several threads and
+processes may use one folder at once: a thread waits for another, a process up to a minute for another (then
+`StoreError`). Needs a file system with links and locks, on POSIX.
 
 >>> import tempfile
 >>> folder = tempfile.mkdtemp()
@@ -27,7 +27,7 @@ from typing import Any
 
 from artdag_fed.cache import Changes, Entry, Held, Origin, Outcome, Stored
 from artdag_fed.caches.disk_blobs import Blobs
-from artdag_fed.caches.disk_commit import BATCH, batches, drop, origin_of, put, withdraw
+from artdag_fed.caches.disk_commit import BATCH, batches, drop, origin_of, put, recipe_from, withdraw
 from artdag_fed.caches.disk_index import open_index, store_error
 from artdag_fed.caches.disk_staging import Laid
 from artdag_fed.caches.disk_views import LiveView
@@ -101,7 +101,7 @@ class DiskCache(MutableMapping[Cid, Any]):
         """A connection of this process's own, where it was forked from the one that opened the cache."""
         with self._forked:  # two threads of the child may come at once
             if self._pid != os.getpid() and self._db is not None:
-                # SQLite forbids a child to use, or even to close, what was open when it was forked: hence the reference.
+                # SQLite forbids a child to use, or even to close, what was open when it was forked: so it is kept.
                 self._inherited.append(self._db)
                 self._open()
 
@@ -169,13 +169,13 @@ class DiskCache(MutableMapping[Cid, Any]):
     def stored(self, cid: Cid) -> Stored | None:
         columns = "r.cid, r.origin, r.digest, r.payload, r.size, r.recipe"
         for _, token, digest, payload, _, recipe in self._read(columns, [cid], None):
-            return Stored(self._origin(token), digest, payload, None, recipe)
+            return Stored(self._origin(token), digest, payload, None, recipe_from(recipe))
         return None
 
     def _read(
         self, columns: str, cids: list[Cid], observe: Callable[[Event], None] | None
     ) -> Iterator[tuple[Any, ...]]:
-        """Rows of `columns` (cid, origin, digest, payload, size, ...) with the payload checked, read from its file if need be.
+        """Rows of `columns` (cid, origin, digest, payload, size, ...), the payload checked, from its file if need be.
 
         What fails the check is left out, and word given of it.
         """
@@ -212,12 +212,10 @@ class DiskCache(MutableMapping[Cid, Any]):
             raise StoreError(f"{self.path}: the file of {shown(cid)} cannot be read: {error}") from error
 
     def recipes(self, op: str | None = None) -> Iterator[tuple[Cid, bytes]]:
-        prefix = b"" if op is None else recipe_prefix(op)
+        prefix = "" if op is None else recipe_prefix(op).decode()
         columns = "r.id, r.cid, r.recipe"
-        for _, cid, recipe in self._walk(
-            columns, "r.recipe <> x'' AND substr(r.recipe, 1, ?) = ?", len(prefix), prefix
-        ):
-            yield cid, recipe
+        for _, cid, recipe in self._walk(columns, "r.recipe <> '' AND substr(r.recipe, 1, ?) = ?", len(prefix), prefix):
+            yield cid, recipe_from(recipe)
 
     def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """The live rows in the order in which they were stored, a batch at a time: no cursor is held in between."""
@@ -326,7 +324,7 @@ class DiskCache(MutableMapping[Cid, Any]):
             return db.execute(left).fetchone() is not None
 
     def sweep(self) -> None:
-        """Remove the files that a crash left without a row: all names are looked at, which takes a while in large ones."""
+        """Remove the files that a crash left without a row: all names are looked at, which may take a while."""
         with self._writing() as db:
             abandoned = self.blobs.abandoned()
             self._remove_unnamed(db, self.blobs.names())

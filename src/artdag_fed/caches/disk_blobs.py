@@ -1,9 +1,9 @@
 """Large results of a durable cache, as files named by their digest, and the areas where they are laid ready.
 
-Rules: a file in `blobs/` is complete and synced before it gets its name there, and gets it only under the index's write
-lock; so whoever holds that lock and finds a name that no row has may remove it. What is not yet named lies in an area of
-its own under `blobs/staging/`, locked for as long as its process lives: an area whose lock is free was abandoned by a
-crash. Nothing here reads or writes the index; a digest is checked by whoever asked for the bytes.
+Rules: a file in `blobs/` is complete and synced before it gets its name there, and gets it only under the index's
+write lock; so whoever holds that lock and finds a name that no row has may remove it. What is not yet named lies in an
+area of its own under `blobs/staging/`, locked for as long as its process lives: an area whose lock is free was
+abandoned by a crash. Nothing here reads or writes the index; a digest is checked by whoever asked for the bytes.
 """
 
 from __future__ import annotations

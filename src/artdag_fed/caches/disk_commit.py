@@ -9,15 +9,27 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
+from operator import itemgetter
 from typing import NamedTuple, Protocol, TypeVar
 
 from artdag_fed.cache import Clash, Origin
 from artdag_fed.names import Cid
 
-__all__ = ["BATCH", "Kind", "Verdicts", "Row", "batches", "drop", "origin_of", "put", "withdraw"]
+__all__ = [
+    "BATCH",
+    "Kind",
+    "Row",
+    "Verdicts",
+    "batches",
+    "drop",
+    "origin_of",
+    "put",
+    "recipe_column",
+    "recipe_from",
+    "withdraw",
+]
 
 T = TypeVar("T")
 
@@ -25,7 +37,10 @@ _LAST = "SELECT coalesce(max(id), 0) FROM result"
 
 BATCH = 1000  # rows that are looked up, dropped or purged at a time: a few milliseconds under the lock
 
-STAGED = "CREATE TEMP TABLE {} (cid TEXT, kind INTEGER, digest TEXT, inputs_digest TEXT, recipe BLOB, payload BLOB, size INTEGER)"
+STAGED = (
+    "CREATE TEMP TABLE {} (cid TEXT, kind INTEGER, digest TEXT, inputs_digest TEXT, recipe BLOB, payload BLOB,"
+    " size INTEGER)"
+)
 
 
 class Kind(NamedTuple):
@@ -36,8 +51,9 @@ class Kind(NamedTuple):
     basis: frozenset[int]
 
 
-Row = tuple[Cid, int, str, str, bytes, bytes | None, int]
-"""A result laid ready: cid, number of its kind, digest, inputs digest, recipe, payload (None: beside, as a file), size."""
+Row = tuple[Cid, int, str, str, str | bytes, bytes | None, int]
+"""A result laid ready: cid, number of its kind, digest, inputs digest, recipe (see `recipe_column`), payload (None:
+beside, as a file), size."""
 
 
 class Laying(Protocol):
@@ -57,6 +73,19 @@ def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch
+
+
+def recipe_column(recipe: bytes) -> str | bytes:
+    """A recipe as it is kept: as text if it is UTF-8, which ours are, since text is bound in a fraction of the time."""
+    try:
+        return recipe.decode()
+    except UnicodeDecodeError:
+        return recipe
+
+
+def recipe_from(column: str | bytes) -> bytes:
+    """The recipe that was kept."""
+    return column.encode() if isinstance(column, str) else column
 
 
 def origin_of(peer: str | None, lineage: str) -> Origin:
@@ -82,7 +111,8 @@ def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
     for batch in batches(ids):
         these = json.dumps(batch)
         counts = db.execute(
-            "SELECT origin, count(*), sum(size) FROM result WHERE id IN (SELECT value FROM json_each(?)) GROUP BY origin",
+            "SELECT origin, count(*), sum(size) FROM result WHERE id IN (SELECT value FROM json_each(?))"
+            " GROUP BY origin",
             (these,),
         ).fetchall()
         db.executemany(
@@ -102,8 +132,8 @@ def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
 class Verdicts:
     """What the table says of what is staged in `table`, before anything is inserted.
 
-    `unchanged`, `clashes`: as in `Outcome`; `kept`: how many staged rows stay out, for what is held stays; `doomed`: ids
-    of rows that make room.
+    `unchanged`, `clashes`: as in `Outcome`; `kept`: how many staged rows stay out, for what is held stays; `doomed`:
+    ids of rows that make room.
     """
 
     def __init__(self, db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> None:
@@ -163,26 +193,28 @@ def put(db: sqlite3.Connection, laid: Laying) -> Put:
 
 
 def _put_new(db: sqlite3.Connection, rows: list[Row], kinds: Sequence[Kind]) -> Put | None:
-    """The short way, for a few rows of which none is held and no two have one cid; None, and nothing done, for others."""
-    cids = {row[0] for row in rows}
-    held = "SELECT 1 FROM json_each(?) AS j CROSS JOIN result AS r ON r.cid = j.value LIMIT 1"
-    if len(cids) < len(rows) or db.execute(held, (json.dumps(list(cids)),)).fetchone() is not None:
-        return None
+    """The short way, for rows of which none is held and no two have one cid; None, and nothing done, for others."""
+    # In the order of the cids, so that their index is written from left to right; what is equal stays in its order, for
+    # of two rows for one cid the first counts.
+    rows.sort(key=itemgetter(0))
+    db.execute("SAVEPOINT short")
     (last,) = db.execute(_LAST).fetchone()
     ids, newest = _ids(db, kinds)
-    db.executemany(
-        "INSERT INTO result (cid, origin, digest, inputs_digest, recipe, payload, size) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [(cid, ids[kind], *rest) for cid, kind, *rest in sorted(rows)],
-    )
-    return Put(_count(db, kinds, ids, last, newest), last + 1)
+    inserted = db.executemany(
+        "INSERT OR IGNORE INTO result (cid, origin, digest, inputs_digest, recipe, payload, size)"
+        " VALUES (?, (SELECT id FROM temp.origin_of_kind WHERE kind = ?), ?, ?, ?, ?, ?)",
+        rows,
+    ).rowcount
+    done = Put(_count(db, kinds, ids, last, newest), last + 1) if inserted == len(rows) else None
+    if done is None:
+        db.execute("ROLLBACK TO short")
+    db.execute("RELEASE short")
+    return done
 
 
 def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int) -> tuple[dict[Origin, int], int]:
     """Insert what is staged and not held, behind the row `last`. The numbers stored by origin, and in all."""
-    db.execute("CREATE TEMP TABLE IF NOT EXISTS origin_of_kind (kind INTEGER PRIMARY KEY, id INTEGER)")
-    db.execute("DELETE FROM temp.origin_of_kind")
     ids, newest = _ids(db, kinds)
-    db.executemany("INSERT INTO temp.origin_of_kind VALUES (?, ?)", enumerate(ids))
     inserted = db.execute(
         # In the order of the cids, so that the index of cids is written from left to right; of two rows for one cid the
         # first stays. Sorting the numbers and fetching the rows by them takes two thirds of sorting the rows.
@@ -208,12 +240,19 @@ def _count(db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], last: 
 
 
 def _ids(db: sqlite3.Connection, kinds: Sequence[Kind]) -> tuple[list[int], int]:
-    """The ids of the live origins of these kinds, made where there is none, and the highest id before that."""
+    """The ids of the live origins of these kinds, made where there is none, and the highest id before that.
+
+    They are in the temporary table `origin_of_kind` as well.
+    """
     (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM origin").fetchone()
     ids = {origin: 0 for origin, _, _ in kinds}
     for origin in ids:
         ids[origin] = _live_id(db, origin)
-    return [ids[origin] for origin, _, _ in kinds], newest
+    by_kind = [ids[origin] for origin, _, _ in kinds]
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS origin_of_kind (kind INTEGER PRIMARY KEY, id INTEGER)")
+    db.execute("DELETE FROM temp.origin_of_kind")
+    db.executemany("INSERT INTO temp.origin_of_kind VALUES (?, ?)", enumerate(by_kind))
+    return by_kind, newest
 
 
 def _live_id(db: sqlite3.Connection, origin: Origin) -> int:

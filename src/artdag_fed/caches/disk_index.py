@@ -1,8 +1,9 @@
 """The index of a durable cache: one SQLite file, made whole or not at all, and opened only if it is exactly ours.
 
 Rules: a folder that is not ours is refused without a byte being written in it, so the file's own header is read before
-SQLite is let near it (SQLite would roll back a foreign journal). A new index is made under a temporary name, synced, and
-linked to its final one: a half-made one never exists under that name, and of two processes that create at once one wins.
+SQLite is let near it (SQLite would roll back a foreign journal). A new index is made under a temporary name, synced,
+and linked to its final one: a half-made one never exists under that name, and of two processes that create at once one
+wins.
 
 The tables, `user_version` 1: `origin` has one row per peer and lineage while they are live, with the number and the
 bytes of its results, so that counting and withdrawing walk nothing; ids are never used again. `result` has a row per
@@ -31,8 +32,8 @@ PAGE = 16384  # for 100,000 rows of 200 bytes, inserting takes half as long as w
 CACHE_KIB = 65536  # the dirty pages of a commit of 100,000 small results fit: nothing spills while readers wait
 
 SCHEMA = (
-    "CREATE TABLE origin (id INTEGER PRIMARY KEY AUTOINCREMENT, peer TEXT, lineage TEXT NOT NULL, live INTEGER NOT NULL,"
-    " results INTEGER NOT NULL, bytes INTEGER NOT NULL)",
+    "CREATE TABLE origin (id INTEGER PRIMARY KEY AUTOINCREMENT, peer TEXT, lineage TEXT NOT NULL, live INTEGER NOT"
+    " NULL, results INTEGER NOT NULL, bytes INTEGER NOT NULL)",
     "CREATE INDEX origin_live ON origin (peer, lineage) WHERE live",
     "CREATE TABLE result (id INTEGER PRIMARY KEY, cid TEXT NOT NULL UNIQUE, origin INTEGER NOT NULL, size INTEGER NOT"
     " NULL, digest TEXT NOT NULL, inputs_digest TEXT NOT NULL, recipe BLOB NOT NULL, payload BLOB)",
@@ -130,7 +131,7 @@ def _check_header(path: str) -> None:
         )
     if version > VERSION:
         raise StoreError(
-            f"{folder} is a cache of version {version}; this artdag_fed reads up to version {VERSION}. Install a newer one."
+            f"{folder} is a cache of version {version}; this artdag_fed reads up to {VERSION}: install a newer one."
         )
 
 

@@ -1,8 +1,8 @@
 """What is laid ready for a durable cache: small rows in memory, then in a temporary table; large payloads as files.
 
-Rules: bounded memory, whatever the number of entries; no lock of the index is held; nobody but the owner sees any of it,
-and closing leaves nothing behind. After a crash the temporary table is gone with its connection, and the files' area is
-found to be abandoned.
+Rules: bounded memory, whatever the number of entries; no lock of the index is held; nobody but the owner sees any of
+it, and closing leaves nothing behind. After a crash the temporary table is gone with its connection, and the files'
+area is found to be abandoned.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import Protocol
 
 from artdag_fed.cache import Entry
 from artdag_fed.caches.disk_blobs import Area, Blobs
-from artdag_fed.caches.disk_commit import STAGED, Kind, Row
+from artdag_fed.caches.disk_commit import STAGED, Kind, Row, recipe_column
 from artdag_fed.caches.disk_index import store_error
 from artdag_fed.errors import StoreError
 
 __all__ = ["INLINE_BYTES", "SPILL_BYTES", "Laid"]
 
 INLINE_BYTES = 32 << 10
-"""Results up to this size lie in their row. SQLite writes larger values several times slower than files are written, and
-a file costs a sync of its own, as much as some hundred rows (tests/bench measures both)."""
+"""Results up to this size lie in their row. SQLite writes larger values several times slower than files are written,
+and a file costs a sync of its own, as much as some hundred rows (tests/bench measures both)."""
 
 SPILL_BYTES = 4 << 20
 """So much of what is staged is kept in memory; the rest goes into a temporary table."""
@@ -66,12 +66,13 @@ class Laid:
                 origin, basis, replace = entry_origin, entry_basis, entry_replace
                 kind = self._kinds.setdefault(Kind(origin, replace, basis), len(self._kinds))
             size = len(payload)
+            text = recipe_column(recipe) if recipe else ""
             if size > INLINE_BYTES:
                 self._write(digest, payload)
-                rows.append((cid, kind, digest, inputs_digest, recipe, None, size))
+                rows.append((cid, kind, digest, inputs_digest, text, None, size))
             else:
                 weight += size
-                rows.append((cid, kind, digest, inputs_digest, recipe, payload, size))
+                rows.append((cid, kind, digest, inputs_digest, text, payload, size))
             weight += len(recipe) + 400  # what a row weighs by itself
             if weight > SPILL_BYTES:
                 self._spill()

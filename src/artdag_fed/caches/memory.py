@@ -12,6 +12,7 @@ again. What is in memory is not durable and not shared with other processes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 from collections import Counter
@@ -206,10 +207,8 @@ class MemoryCache(MutableMapping[Cid, Any]):
             return _MISSING
 
     def _discard(self, cid: Cid) -> None:
-        try:
+        with contextlib.suppress(KeyError):
             del self._mapping[cid]
-        except KeyError:
-            pass
 
     def _write(self, results: dict[Cid, Any]) -> None:
         before: dict[Cid, Any] = {}

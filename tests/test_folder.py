@@ -160,7 +160,7 @@ def test_a_lineage_a_recipe_and_a_signature_that_changed_are_offered_anew(drive:
     assert publish(fed, "alice", drive, sign=hmac_signer(KEY)) == 0
     assert publish(fed, "alice", drive) == 1
     [record] = fetcher({"alice": drive})("alice")
-    assert (record.lineage, record.recipe, record.signature) == ({"carol"}, step.recipe, b"")
+    assert (set(record.lineage), record.recipe, record.signature) == ({"carol"}, step.recipe, b"")
 
 
 def test_what_is_not_trusted_is_not_published(drive: Path) -> None:
@@ -294,7 +294,7 @@ def test_a_publisher_that_fails_at_any_call_leaves_the_old_offer_or_the_new_one(
         def failing(name: str, *args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls += 1
-            if calls == at + 1:
+            if calls == at + 1:  # noqa: B023  # called in this round alone
                 if after:
                     real[name](*args, **kwargs)
                 raise OSError(errno.ENOSPC, "no space left")
@@ -557,7 +557,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
     "a segment twice": lambda d: d["segments"].append(d["segments"][0]),
     "a member too many": lambda d: d["segments"][0].update(more=1),
     "a member too few": lambda d: d["segments"][0].pop("index"),
-    "segments that are no list": lambda d: d.update(segments={}) or d.update(segments=5),
+    "segments that are no list": lambda d: d.update(segments={"0" * 64: 1}),
     "a segment that is a text": lambda d: d.update(segments=["0" * 64]),
     "a peer that is none": lambda d: d.update(peer="a\u202eb"),
     "something more": lambda d: d.update(more=1),

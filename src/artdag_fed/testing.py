@@ -1,4 +1,4 @@
-"""The contract of a cache as code: run it over a cache of your own.
+"""The contracts of a cache and of a `Fetch` as code: run them over ones of your own. `FakePeer` is who they talk to.
 
 Rules: needs no test framework, and works under `python -O`: what does not hold is an `AssertionError` that says what
 was expected and what was found. A cache that holds something already is checked as well; what it holds has to be
@@ -21,8 +21,9 @@ from artdag_fed.dag import node
 from artdag_fed.errors import CodecError, InvalidName
 from artdag_fed.names import Cid
 from artdag_fed.testing_commits import COMMIT_CHECKS, MANY, Place, raises, same
+from artdag_fed.testing_peers import FakePeer, check_fetch
 
-__all__ = ["check_cache"]
+__all__ = ["FakePeer", "check_cache", "check_fetch"]
 
 ROUNDS = 10_000  # of purging: a cache that is never done with it is broken
 VALUES: tuple[Any, ...] = (

@@ -32,13 +32,10 @@ import secrets
 import stat
 from collections.abc import Iterable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from artdag_fed.errors import BundleError, FederationError, TransportError
 from artdag_fed.names import Cid, PeerId, is_cid, is_peer, shown
-
-if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer as Buffer
 
 __all__ = ["Entry", "Folder", "HashedFile", "Manifest", "NewFile", "Segment"]
 
@@ -290,13 +287,12 @@ class NewFile:
             self._file = open(os.open(self._part, MAKE, 0o666, dir_fd=self._fd), "wb")
         return self
 
-    def write(self, data: Buffer, /) -> int:
+    def write(self, data: bytes, /) -> int:
         with self._folder.saying("written"):
             self._file.write(data)
         self._hash.update(data)
-        size = memoryview(data).nbytes
-        self.size += size
-        return size
+        self.size += len(data)
+        return len(data)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         name = f"{self.digest}.{self._ending}" if self._ending else MANIFEST

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from artdag_fed.cache import Entry
 from artdag_fed.caches.disk_blobs import Area, Blobs
-from artdag_fed.caches.disk_commit import STAGED, Kind, Row, recipe_column
+from artdag_fed.caches.disk_commit import STAGED, Kind, Row, insert_rows, recipe_column
 from artdag_fed.caches.disk_index import store_error
 from artdag_fed.errors import StoreError
 
@@ -132,7 +132,7 @@ class Laid:
         self._rows.clear()
 
     def _insert(self, db: sqlite3.Connection, table: str) -> None:
-        db.executemany(f"INSERT INTO temp.{table} VALUES (?, ?, ?, ?, ?, ?, ?)", self._rows)
+        insert_rows(db, f"INSERT INTO temp.{table}", "(?, ?, ?, ?, ?, ?, ?)", self._rows)
 
     def _write(self, digest: str, payload: bytes) -> None:
         try:

@@ -20,18 +20,19 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import struct
 from collections.abc import Callable, Iterable, Iterator
-from itertools import accumulate, chain, islice, pairwise, repeat
-from typing import Any, BinaryIO, Final, Protocol
+from itertools import accumulate, chain
+from typing import Any, Final, Protocol
 
+from artdag_fed.bundle_header import Block, Claim, Header, read_header, write_header
 from artdag_fed.codec import DEFAULT, Codec
+from artdag_fed.codec_plain import DEPTH, nests_over
 from artdag_fed.errors import BundleError
 from artdag_fed.limits import Limits
-from artdag_fed.names import PeerId, check_cid, check_peer, shown
-from artdag_fed.record import Record
+from artdag_fed.names import PeerId, shown
+from artdag_fed.record import Record, encoded_rows
 
-__all__ = ["MAGIC", "read_bundle", "write_bundle"]
+__all__ = ["MAGIC", "Readable", "Writable", "read_bundle", "write_bundle"]
 
 MAGIC: Final = b"artdag-fed bundle v1\n"
 
@@ -44,8 +45,7 @@ BLOCK_BYTES = 256 << 10
 READ_BYTES = 1 << 20
 """What is asked for at once before anything has come: a size that lies costs no more memory than this."""
 
-_FIXED = 4 + 8 + 4 + 4 + 32  # bytes of a header for each record: origin, payload, recipe and signature size, digest
-_newer = re.compile(rb"artdag-fed bundle v(\d+)\n?")
+_newer = re.compile(rb"artdag-fed bundle v([0-9]+)\n?")
 
 
 class Writable(Protocol):
@@ -63,7 +63,7 @@ class Readable(Protocol):
 # --- writing --------------------------------------------------------------------------------
 
 
-def write_bundle(fp: BinaryIO | Writable, records: Iterable[Record]) -> int:
+def write_bundle(fp: Writable, records: Iterable[Record]) -> int:
     """Write `records` to `fp` as they come; how many it were.
 
     fp: a binary file or the like, which is neither flushed nor closed. A record that was read from bytes is passed on
@@ -77,77 +77,37 @@ def write_bundle(fp: BinaryIO | Writable, records: Iterable[Record]) -> int:
     checked = hashlib.sha256(MAGIC)
     write(MAGIC)
     count = 0
-    for block, bodies in _blocks(records):
-        head = _header(block)
+    for block in _blocks(records):
+        head = write_header(block)
         prefixed = len(head).to_bytes(4, "big") + head
         checked.update(prefixed)
-        if len(bodies) > 1:
+        bodies = chain.from_iterable(zip(block.recipes, block.payloads, strict=True))
+        if len(block.cids) > 1:
             write(b"".join((prefixed, *bodies)))
-        else:
-            write(prefixed)
-            write(bodies[0])
-        count += len(block)
+        else:  # it may be large: as it is
+            for data in (prefixed, *bodies):
+                write(data)
+        count += len(block.cids)
     end = bytes(4) + count.to_bytes(8, "big")
     checked.update(end)
     write(end + checked.digest())
     return count
 
 
-def _blocks(records: Iterable[Record]) -> Iterator[tuple[list[Record], list[bytes]]]:
-    """Records that share a block, and the bytes that are behind its header."""
-    block: list[Record] = []
-    bodies: list[bytes] = []
-    weight = 0
+def _blocks(records: Iterable[Record]) -> Iterator[Block]:
+    """The records, by blocks of many small ones or of one that is large."""
+    block = Block()
     for record in records:
-        if type(record) is not Record:
+        if not isinstance(record, Record):
             raise TypeError(f"a bundle is written from Records, not from {type(record).__name__}")
-        payload, recipe = record.payload, record.recipe
-        if type(payload) is not bytes or type(recipe) is not bytes:
-            raise TypeError(f"payload and recipe of the record {shown(record.cid)} must be bytes")
-        size = len(payload) + len(recipe)
-        if block and (weight + size > BLOCK_BYTES or len(block) >= BLOCK_RECORDS):
-            yield block, bodies
-            block, bodies, weight = [], [], 0
-        block.append(record)
-        if recipe:
-            bodies.append(recipe)
-        bodies.append(payload)
-        weight += size
-    if block:
-        yield block, bodies
-
-
-def _header(block: list[Record]) -> bytes:
-    origins: dict[tuple[PeerId, frozenset[PeerId]], int] = {}
-    places = [origins.setdefault((record.peer, record.lineage), len(origins)) for record in block]
-    names: list[str] = []
-    for peer, lineage in origins:
-        names.append(check_peer(peer))
-        names.extend(map(check_peer, sorted(lineage)))
-    names.extend(check_cid(record.cid) for record in block)
-    signatures = [record.signature for record in block]
-    digests = "".join([record.digest for record in block])
-    n, m = len(block), len(origins)
-    raw = bytes.fromhex(digests)
-    if len(raw) != 32 * n or raw.hex() != digests:
-        raise BundleError("a record with a digest that is no SHA-256 in lower-case hexadecimal digits")
-    return b"".join(
-        (
-            struct.pack(
-                f">II{m}I{n}I{n}Q{n}I{n}I",
-                n,
-                m,
-                *(len(lineage) for _, lineage in origins),
-                *places,
-                *(len(record.payload) for record in block),
-                *(len(record.recipe) for record in block),
-                *map(len, signatures),
-            ),
-            raw,
-            *signatures,
-            "\n".join(names).encode(),
-        )
-    )
+        if block.cids:
+            size = len(record.payload) + len(record.recipe)
+            if block.weight + size > BLOCK_BYTES or len(block.cids) == BLOCK_RECORDS:
+                yield block
+                block = Block()
+        block.add(record)
+    if block.cids:
+        yield block
 
 
 def _writer(fp: Any) -> Callable[[bytes], None]:
@@ -177,7 +137,7 @@ def _writer(fp: Any) -> Callable[[bytes], None]:
 # --- reading --------------------------------------------------------------------------------
 
 
-def read_bundle(fp: BinaryIO | Readable, limits: Limits = Limits(), *, codec: Codec | None = None) -> Iterator[Record]:
+def read_bundle(fp: Readable, limits: Limits = Limits(), *, codec: Codec | None = None) -> Iterator[Record]:
     """The records of a bundle, as they come from `fp`; what is needed of each is checked where it is imported.
 
     fp: a binary file or the like, read to its end and not closed; short reads are fine. codec: what the records'
@@ -202,13 +162,13 @@ def read_bundle(fp: BinaryIO | Readable, limits: Limits = Limits(), *, codec: Co
 class _Reader:
     """One stream being read: what came so far, and what the limits leave."""
 
-    def __init__(self, fp: Readable, limits: Limits, codec: Codec) -> None:
+    def __init__(self, fp: Any, limits: Limits, codec: Codec) -> None:
         self._fp = fp
         self._limits = limits
         self._codec = codec
         self._count = 0
         self._bytes = 0
-        self._origins: dict[tuple[PeerId, frozenset[PeerId]], tuple[PeerId, frozenset[PeerId]]] = {}
+        self._claims: dict[Claim, Claim] = {}
 
     def records(self) -> Iterator[Record]:
         limits = self._limits
@@ -226,7 +186,7 @@ class _Reader:
                 )
             header = self._take(size)
             checked.update(header)
-            yield from self._block(header)
+            yield from self._block(read_header(header, limits))
         count = self._take(8)
         checked.update(count)
         digest = self._take(32)
@@ -252,88 +212,60 @@ class _Reader:
             )
         raise BundleError(f"no bundle: it begins with {shown(repr(magic))} instead of {MAGIC!r}")
 
-    def _block(self, header: bytes) -> Iterator[Record]:
+    def _block(self, header: Header) -> Iterator[Record]:
         limits = self._limits
-        if len(header) < 8:
-            raise _broken("a header of less than 8 bytes")
-        n, m = struct.unpack_from(">II", header)
-        if not n or not 0 < m <= n:
-            raise _broken(f"a block of {n} records with {m} origins")
-        at = 8 + 4 * m + _FIXED * n
-        if at > len(header):
-            raise _broken(f"a header of {len(header)} bytes for {n} records with {m} origins")
+        n = len(header.cids)
         if self._count + n > limits.records:
             raise BundleError(f"the bundle has more than {limits.records:,} records (Limits.records)")
-        numbers = struct.unpack_from(f">{m}I{n}I{n}Q{n}I{n}I", header, 8)
-        members, numbers = numbers[:m], numbers[m:]
-        places, sizes, recipes, signed = (numbers[i * n : (i + 1) * n] for i in range(4))
-        self._bytes += sum(sizes) + sum(recipes)
+        total = sum(header.sizes) + sum(header.recipes)
+        self._bytes += total
         if self._bytes > limits.bytes:
             raise BundleError(f"the bundle has more than {limits.bytes:,} payload bytes (Limits.bytes)")
-        if len(set(places)) != m or max(places) != m - 1:
-            raise _broken("origins that no record has, or records with an origin that is not there")
-        hexes = header[at - 32 * n : at].hex()
-        digests = [hexes[i : i + 64] for i in range(0, 64 * n, 64)]
-        text = at + sum(signed)
-        if text > len(header):
-            raise _broken(f"signatures of {sum(signed)} bytes in a header of {len(header)}")
-        signatures: Iterable[bytes] = repeat(b"", n)
-        if text > at:
-            signatures = [header[a:b] for a, b in pairwise(accumulate(signed, initial=at))]
-        try:
-            lines = header[text:].decode().split("\n")
-        except UnicodeDecodeError:
-            raise _broken("names that are not UTF-8") from None
-        if len(lines) != m + sum(members) + n:
-            raise _broken(f"{len(lines)} names for {n} records with {m} origins")
-        cids = lines[len(lines) - n :]
-        origins = self._table(lines, members)
-        peers = [origins[place][0] for place in places]
-        lineages = [origins[place][1] for place in places]
-        outside: Iterable[bool] = repeat(False)
-        if max(members) > limits.lineage:
-            outside = [members[place] > limits.lineage for place in places]
-        rows = zip(cids, self._bodies(sizes, recipes), digests, peers, lineages, signatures, outside, strict=False)
-        codec = self._codec
-        for cid, (recipe, payload), digest, peer, lineage, signature, over in rows:
-            self._count += 1
-            if over or payload is None or recipe is None:
-                yield Record.encoded(cid, None, digest, peer, codec=codec)
-            else:
-                yield Record.encoded(cid, payload, digest, peer, lineage, recipe, signature, codec=codec)
-
-    def _table(self, lines: list[str], members: tuple[int, ...]) -> list[tuple[PeerId, frozenset[PeerId]]]:
-        """The origins of a block, each object shared with the blocks before it."""
-        table = []
-        left = iter(lines)
-        for size in members:
-            peer = next(left)
-            lineage = list(islice(left, size))
-            if any(a >= b for a, b in pairwise(lineage)):
-                raise _broken("a lineage that is not in order, or names a peer twice")
-            kept = frozenset(lineage) if size <= self._limits.lineage else frozenset()
-            key = (peer, kept)
-            if key not in self._origins and len(self._origins) >= self._limits.origins:
-                raise BundleError(
-                    f"the bundle has more than {self._limits.origins:,} distinct origins (Limits.origins)"
-                )
-            table.append(self._origins.setdefault(key, key))
-        return table
-
-    def _bodies(
-        self, sizes: tuple[int, ...], recipes: tuple[int, ...]
-    ) -> Iterator[tuple[bytes | None, bytes | None]]:
-        """Recipe and payload of each record; None where it is over a limit, and was read and dropped."""
-        limits = self._limits
-        total = sum(sizes) + sum(recipes)
-        if total <= READ_BYTES and max(sizes) <= limits.record_bytes and max(recipes) <= limits.recipe_bytes:
-            data = self._take(total)
-            ends = pairwise(accumulate(chain.from_iterable(zip(recipes, sizes, strict=True)), initial=0))
-            for (a, b), (c, d) in zip(ends, ends, strict=True):
-                yield data[a:b], data[c:d]
+        claims = [self._shared(claim) for claim in header.origins]
+        peers = [claims[place][0] for place in header.places]
+        lineages = [claims[place][1] for place in header.places]
+        if total > READ_BYTES or not self._all_within(header):
+            yield from self._singly(header, peers, lineages)
             return
-        for recipe, size in zip(recipes, sizes, strict=True):
-            yield self._within(recipe, limits.recipe_bytes), self._within(size, limits.record_bytes)
+        data = self._take(total)
+        ends = list(accumulate(chain.from_iterable(zip(header.recipes, header.sizes, strict=True)), initial=0))
+        recipes = (
+            [data[a:b] for a, b in zip(ends[0:-1:2], ends[1::2], strict=True)] if any(header.recipes) else [b""] * n
+        )
+        payloads = [data[a:b] for a, b in zip(ends[1::2], ends[2::2], strict=True)]
+        self._count += n
+        rows = zip(header.cids, payloads, header.digests, peers, lineages, recipes, header.signatures, strict=True)
+        yield from encoded_rows(rows, self._codec)
+
+    def _shared(self, claim: Claim) -> Claim:
+        """The same peer and lineage, as one object for all blocks."""
+        if claim not in self._claims and len(self._claims) == self._limits.origins:
+            raise BundleError(f"the bundle has more than {self._limits.origins:,} distinct origins (Limits.origins)")
+        return self._claims.setdefault(claim, claim)
+
+    def _all_within(self, header: Header) -> bool:
+        """Whether no record of the block is over a limit of its own."""
+        limits = self._limits
+        return (
+            max(header.lineages) <= limits.lineage
+            and max(header.sizes) <= limits.record_bytes
+            and max(header.recipes) <= limits.recipe_bytes
+            and limits.nesting >= DEPTH
+        )
+
+    def _singly(self, header: Header, peers: list[PeerId], lineages: list[frozenset[PeerId]]) -> Iterator[Record]:
+        """The records of a block, one read and given after the other, each compared with its limits."""
+        limits = self._limits
+        rows = zip(header.cids, header.digests, peers, lineages, header.signatures, strict=True)
+        sizes = zip(header.recipes, header.sizes, header.places, strict=True)
+        for (cid, digest, peer, lineage, signature), (recipe_size, size, place) in zip(rows, sizes, strict=True):
+            recipe = self._within(recipe_size, limits.recipe_bytes)
+            payload = self._within(size, limits.record_bytes)
+            self._count += 1
+            over = recipe is None or header.lineages[place] > limits.lineage
+            if over or (payload is not None and limits.nesting < DEPTH and nests_over(limits.nesting, _text(payload))):
+                payload = None
+            yield Record.encoded(cid, payload, digest, peer, lineage, recipe or b"", signature, codec=self._codec)
 
     def _within(self, size: int, most: int) -> bytes | None:
         if size <= most:
@@ -371,5 +303,8 @@ class _Reader:
         return data
 
 
-def _broken(what: str) -> BundleError:
-    return BundleError(f"the bundle was altered, or whoever wrote it does not keep to the format: {what}")
+def _text(payload: bytes) -> bytes:
+    """The JSON in a payload (see `codec`): brackets in what is beside it mean nothing."""
+    if payload[:1] == b"T":
+        return payload[9 : 9 + int.from_bytes(payload[1:9], "big")]
+    return payload if payload[:1] == b"J" else b""

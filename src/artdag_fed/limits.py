@@ -33,6 +33,9 @@ class Limits:
     """Bytes in one record's recipe: parameters are settings; data belongs into results."""
     header_bytes: int = MiB
     """Bytes in the header of one block of a bundle, which is read whole: some thousand records, or a long signature."""
+    nesting: int = 64
+    """Brackets within each other in the text of one result. 64 containers are all that the codec reads, so only a lower
+    limit has an effect: for what else reads the results."""
     lineage: int = 256
     """Peers in one record's lineage: far more hops than people who trust each other."""
     origins: int = 10_000

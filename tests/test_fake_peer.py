@@ -15,7 +15,9 @@ from artdag_fed import BundleError, Federation, FederationError, Fetch, Limits, 
 from artdag_fed.signing import hmac_signer, hmac_verifier
 from artdag_fed.testing import FakePeer, check_fetch
 from artdag_fed.transport import first_of, limited, retrying, wanted
-from artdag_fed.transports import folder
+from artdag_fed.transports import folder, http
+from artdag_fed.transports.http_wire import BUNDLE_TYPE, JSON_TYPE, digests, read_asked
+from tests.http_servers import serving
 
 KEY = b"a key that alice and bob share"
 OFFERS = {f"c{i}": [i, "x" * 50 * i] for i in range(5)}
@@ -210,6 +212,37 @@ def test_the_contract_holds_for_a_folder(tmp_path: Path) -> None:
     check_fetch(lambda peer: make(peer, known={"c0", "c3"}))
     check_fetch(lambda peer: retrying(first_of(make(peer)), sleep=lambda seconds: None))
     check_fetch(lambda peer: wanted(make(peer), ["c1", "c2"]))
+
+
+class OverHttp:
+    """Puts what peers say, byte for byte, behind one WSGI server, each under a path of its own."""
+
+    def __init__(self) -> None:
+        self.peers: list[FakePeer] = []
+        self.url = ""
+
+    def __call__(self, peer: FakePeer) -> Fetch:
+        self.peers.append(peer)
+        return http.fetcher({peer.name: f"{self.url}/{len(self.peers) - 1}"}, deadline=10)
+
+    def application(self, environ: Any, start_response: Any) -> Iterable[bytes]:
+        _, number, _, what = environ["PATH_INFO"].split("/")
+        peer = self.peers[int(number)]
+        if what == "bundle":
+            start_response("200 OK", [("Content-Type", BUNDLE_TYPE)])
+            return peer.chunks("alice")
+        asked = read_asked(environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"])))
+        start_response("200 OK", [("Content-Type", JSON_TYPE)])
+        return [digests({record.cid: record.digest for record in peer.records() if record.cid in asked})]
+
+
+def test_the_contract_holds_over_http() -> None:
+    make = OverHttp()
+    with serving(make.application) as server:
+        make.url = server.url
+        check_fetch(make)
+        check_fetch(lambda peer: wanted(retrying(first_of(make(peer)), sleep=lambda seconds: None), ["c1", "c2"]))
+    assert len(make.peers) > 100
 
 
 # --- the contract, over what is broken -------------------------------------------------------

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from tests.crash.check import State, complaints
 from tests.crash.child import Inline, dies_at, start
 from tests.crash.cores import spread

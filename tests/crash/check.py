@@ -16,10 +16,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.crash.work import follow_up
-
 from artdag_fed import DiskCache, Federation
 from artdag_fed.events import Event
+from tests.crash.work import follow_up
 
 __all__ = ["KINDS", "Row", "State", "complaints", "look"]
 

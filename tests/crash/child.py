@@ -20,10 +20,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 from unittest import mock
 
-from tests.crash.work import Job, perform
-
 from artdag_fed import DiskCache
 from artdag_fed.caches import disk_blobs
+from tests.crash.work import Job, perform
 
 __all__ = ["FAILED", "WRITING", "Child", "Inline", "NoStrace", "Strace", "dies_at", "start"]
 

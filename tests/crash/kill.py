@@ -17,11 +17,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from artdag_fed import DiskCache
 from tests.crash.check import State, complaints, look
 from tests.crash.child import WRITING, Strace, dies_at, start
 from tests.crash.work import JOBS, Job, perform, prepare
-
-from artdag_fed import DiskCache
 
 __all__ = ["KINDS", "Found", "Point", "Starts", "attempt", "points_of_calls", "points_of_sql", "states_of"]
 

@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
+from artdag_fed import DiskCache
+from artdag_fed.caches import disk_blobs
 from tests.crash.check import State, complaints
 from tests.crash.child import NoStrace, Strace, start
 from tests.crash.cores import spread
@@ -31,9 +33,6 @@ from tests.crash.platter import Choice, Image, Platter, lay, sectors
 from tests.crash.recording import OPTIONS, Recorder, descriptors
 from tests.crash.sweep import scratch_folder
 from tests.crash.work import JOBS, Job
-
-from artdag_fed import DiskCache
-from artdag_fed.caches import disk_blobs
 
 __all__ = ["main", "mixed"]
 

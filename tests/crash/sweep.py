@@ -21,14 +21,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+from artdag_fed import DiskCache
 from tests.crash.check import State
 from tests.crash.child import NoStrace
 from tests.crash.cores import spread
 from tests.crash.kill import KINDS, Found, Point, Starts, attempt, points_of_calls, points_of_sql, states_of
 from tests.crash.two_step import TwoStepCache
 from tests.crash.work import JOBS, Job
-
-from artdag_fed import DiskCache
 
 __all__ = ["evenly", "main", "scratch_folder"]
 

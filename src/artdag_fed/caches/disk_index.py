@@ -131,7 +131,8 @@ def _check_header(path: str) -> None:
         )
     if version > VERSION:
         raise StoreError(
-            f"{folder} is a cache of version {version}; this artdag_fed reads up to {VERSION}: install a newer one."
+            f"{folder} is a cache of version {version}; this artdag_fed reads up to version {VERSION}. "
+            "Install a newer one."
         )
 
 

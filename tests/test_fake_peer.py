@@ -272,6 +272,20 @@ def shared(peer: FakePeer) -> Fetch:
     return fetch
 
 
+def dying(peer: FakePeer) -> Fetch:
+    """Says nothing more to anybody once it was broken off."""
+    dead: list[bool] = []
+
+    def fetch(name: str) -> Iterator[Record]:
+        try:
+            yield from () if dead else peer(name)
+        except GeneratorExit:
+            dead.append(True)
+            raise
+
+    return fetch
+
+
 def swallowing(kind: type[Exception]) -> Callable[[FakePeer], Fetch]:
     def make(peer: FakePeer) -> Fetch:
         def fetch(name: str) -> Iterator[Record]:
@@ -313,6 +327,7 @@ BROKEN: dict[str, tuple[Callable[[FakePeer], Any], str]] = {
     ),
     "answers only once": (once, "answer"),
     "keeps state between calls": (shared, "an answer while another is read"),
+    "says nothing more once it was broken off": (dying, "an answer after some that were broken off"),
     "ends where the answer breaks": (swallowing(BundleError), "ended as if it were whole"),
     "answers for anybody": (lambda peer: lambda name: peer("alice"), "asked for nobody"),
     "repairs digests": (

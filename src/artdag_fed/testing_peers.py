@@ -21,7 +21,7 @@ import hashlib
 import io
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import count
+from itertools import count, islice
 from typing import Any, Literal
 
 from artdag_fed.bundle import MAGIC, read_bundle, write_bundle
@@ -265,7 +265,7 @@ def can_be_called_again_and_meanwhile(make: Callable[[FakePeer], Fetch]) -> None
     peer = FakePeer("alice", OFFERS)
     fetch = make(peer)
     first = iter(fetch("alice"))
-    begun = [next(first)]
+    begun = list(islice(first, 1))
     _same_offer("an answer while another is read", fetch, _given(fetch, "alice"), peer)
     _same_offer("an answer that was read while there was another", fetch, [*begun, *first], peer)
     _same_offer("a third answer", fetch, _given(fetch, "alice"), peer)
@@ -276,7 +276,7 @@ def can_be_broken_off(make: Callable[[FakePeer], Fetch]) -> None:
     fetch = make(peer)
     for _ in range(3):
         answer = iter(fetch("alice"))
-        next(answer)
+        next(answer, None)
         if hasattr(answer, "close"):
             answer.close()
         del answer

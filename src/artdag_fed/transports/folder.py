@@ -227,7 +227,7 @@ class FolderFetch:
         records, size = limits.records, limits.bytes  # what is left of them
         with Folder(path) as folder:
             for segment in manifest.segments:
-                if self._known is not None and all(entry.cid in self._known for entry in folder.entries(segment)):
+                if self._known is not None and _all_in(self._known, [entry.cid for entry in folder.entries(segment)]):
                     continue
                 records -= segment.records
                 size -= segment.size
@@ -246,3 +246,9 @@ class FolderFetch:
                     raise BundleError(
                         f"a segment in {shown(path, 200)} has {count} records, not {segment.records}: nothing was kept"
                     )
+
+
+def _all_in(known: Container[Cid], cids: list[Cid]) -> bool:
+    if isinstance(known, Federation):  # a query for all of them takes a tenth of the time of one for each
+        known = cache_of(known).held(cids)
+    return all(cid in known for cid in cids)

@@ -288,6 +288,7 @@ def test_no_field_of_a_signed_record_can_be_changed(fed: Federation) -> None:
         Record("c1", "another", "alice", {"carol"}, signature=signature),
         Record("c1", "a frame", "bob", {"carol"}, signature=signature),
         Record("c1", "a frame", "alice", signature=signature),
+        Record("c1", "a frame", "alice", {"dave"}, signature=signature),
         Record("c1", "a frame", "alice", {"carol", "dave"}, signature=signature),
         Record("c1", "a frame", "alice", {"carol"}, signature=signature[:-1]),
         Record("c1", "a frame", "alice", {"carol"}).signed(BOB.sign),

@@ -267,7 +267,8 @@ def test_attributes_are_passed_on(partial: bool) -> None:
     plain = carrying(Road(some(3)), partial=partial, digests=None)
     telling = carrying(Road(some(3)), partial=partial, digests=lambda peer, cids: {})
     for name, wrap in WRAPS.items():
-        assert is_partial(wrap(plain)) is (partial or name not in ("first_of", "retrying")), name
+        for fetch in (plain, telling):
+            assert is_partial(wrap(fetch)) is (partial or name not in ("first_of", "retrying")), name
         assert not hasattr(wrap(plain), "digests") and digests_of(wrap(telling)) is not None
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import http.client
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -67,7 +67,7 @@ class HttpFetch:
     def partial(self) -> bool:
         return self._cids is not None
 
-    def __call__(self, peer: PeerId, /) -> Iterator[Record]:
+    def __call__(self, peer: PeerId, /) -> Generator[Record, None, None]:
         """The records of `peer`, read as they come. `TransportError` now where there is no URL for it, and while it is
         read where it breaks off; `BundleError` where what it sends is no bundle or over a limit."""
         return self._records(self._url(peer), peer)
@@ -84,7 +84,7 @@ class HttpFetch:
             raise TransportError(f"fetching from {shown(peer)} failed: no URL was given for it, only for {known}")
         return self._urls[peer]
 
-    def _records(self, url: Url, peer: PeerId) -> Iterator[Record]:
+    def _records(self, url: Url, peer: PeerId) -> Generator[Record, None, None]:
         deadline = Deadline(self._deadline)
         bodies = [None] if self._cids is None else map(asked, _batches(self._cids))
         with _blaming(f"fetching from {shown(peer)} ({url})"):

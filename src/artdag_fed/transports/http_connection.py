@@ -132,7 +132,10 @@ class Body:
     def read(self, size: int = -1, /) -> bytes:
         """Up to `size` bytes (all, where it is negative); fewer only at the end."""
         self._deadline.left()
-        data = self._response.read(None if size < 0 else size)
+        try:
+            data = self._response.read(None if size < 0 else size)
+        except ValueError as error:  # a chunk of a negative size gets as far as that
+            raise TransportError(f"its answer is not HTTP: {said(error)}") from None
         if len(data) < size and self._response.length:
             missing = self._response.length
             raise TransportError(f"the connection was closed {missing:,} bytes before the end that was announced")
@@ -326,7 +329,7 @@ def _addresses(host: str, port: int, deadline: Deadline) -> list[Any]:
     when the resolver gives up; it holds nothing, and does not keep the process from ending."""
     try:
         return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         pass  # not a number, then
     answers: queue.SimpleQueue[list[Any] | Exception] = queue.SimpleQueue()
 

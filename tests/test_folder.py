@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -342,44 +343,57 @@ def _killed_at(path: Path, at: int, seed: int) -> None:
     publish(Federation({f"c{i}": f"{seed}.{i}" for i in range(10)}), "alice", path)
 
 
-@pytest.mark.usefixtures("small")
-def test_a_publisher_that_is_killed_leaves_the_old_offer_or_the_new_one(drive: Path) -> None:
+def _killed_at_every_call(path: Path) -> None:
+    """Publish again and again in a child that is killed one system call later each time, until one gets to its end."""
+    module.SEGMENT_RECORDS = 4
     old = {f"c{i}": f"result {i}" for i in range(10)}
-    publish(Federation(dict(old)), "alice", drive)
-    fork = multiprocessing.get_context("fork")
-    seen = set()
-    for at in range(60):
-        child = fork.Process(target=_killed_at, args=(drive, at, at))
-        child.start()
-        child.join()
-        now = offered(drive)
-        new = {f"c{i}": f"{at}.{i}" for i in range(10)}
+    publish(Federation(dict(old)), "alice", path)
+    seen, at = set(), 0
+    while (0, True) not in seen:
+        child = os.fork()
+        if not child:
+            _killed_at(path, at, at)
+            os._exit(0)
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        now, new = offered(path), {f"c{i}": f"{at}.{i}" for i in range(10)}
         assert now in (old, new), at
-        seen.add((child.exitcode, now == new))
-        old = now
-    assert {(-signal.SIGKILL, False), (-signal.SIGKILL, True), (0, True)} <= seen
-    publish(Federation(dict(old)), "alice", drive)
-    named = {one["bundle"] + ".bundle" for one in manifest(drive)["segments"]}
-    assert set(files(drive, ".bundle")) == named and not any(name.startswith(".") for name in files(drive))
+        seen.add((status, now == new))
+        old, at = now, at + 1
+    assert seen == {(-signal.SIGKILL, False), (-signal.SIGKILL, True), (0, True)} and at > 20, (seen, at)
 
 
 def _publishing(path: Path, me: int, until: float) -> None:
+    module.SEGMENT_RECORDS = 4
     i = 0
-    while time.monotonic() < until:
+    while time.monotonic() < until or not i:
         i += 1
         publish(Federation({f"c{n}": f"{me}.{i}" for n in range(10)}), "alice", path)
+
+
+def other_process(call: str) -> subprocess.Popen[str]:
+    """A process of its own, without threads, that makes this call in this module."""
+    root = Path(__file__).resolve().parent.parent
+    environment = os.environ | {"PYTHONPATH": f"{root}{os.pathsep}{root / 'src'}"}
+    script = f"from pathlib import Path; from tests import test_folder; test_folder.{call}"
+    return subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.usefixtures("small")
+def test_a_publisher_that_is_killed_leaves_the_old_offer_or_the_new_one(drive: Path) -> None:
+    child = other_process(f"_killed_at_every_call(Path({str(drive)!r}))")
+    assert (child.communicate(timeout=120)[1], child.returncode) == ("", 0)
+    publish(alice(10), "alice", drive)
+    named = {one["bundle"] + ".bundle" for one in manifest(drive)["segments"]}
+    assert set(files(drive, ".bundle")) == named and not any(name.startswith(".") for name in files(drive))
 
 
 @pytest.mark.usefixtures("small")
 def test_two_publishers_and_readers_at_once_see_whole_offers_alone(drive: Path) -> None:
     publish(alice(10), "alice", drive)
-    fork = multiprocessing.get_context("fork")
-    until = time.monotonic() + 1.5
-    children = [fork.Process(target=_publishing, args=(drive, me, until)) for me in range(2)]
-    for child in children:
-        child.start()
+    until = time.monotonic() + 3
+    children = [other_process(f"_publishing(Path({str(drive)!r}), {me}, {until})") for me in range(2)]
     whole = missed = 0
-    while time.monotonic() < until:
+    while any(child.poll() is None for child in children):
         try:
             values = {str(value).split(".")[0] + str(value).split(".")[-1] for value in offered(drive).values()}
             assert len(values) in (1, 10), values  # one offer, of one publisher
@@ -388,9 +402,8 @@ def test_two_publishers_and_readers_at_once_see_whole_offers_alone(drive: Path) 
             assert "try again" in str(error)
             missed += 1
     for child in children:
-        child.join()
-    assert [child.exitcode for child in children] == [0, 0] and whole > 0
-    assert len(offered(drive)) == 10
+        assert (child.communicate()[1], child.returncode) == ("", 0)
+    assert whole > 0 and len(set(offered(drive).values())) == 1
 
 
 def test_where_files_cannot_be_locked_the_last_one_wins(drive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -570,6 +583,14 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], object]] = {
 def test_a_manifest_that_lies_is_refused(drive: Path, hostile: str) -> None:
     publish(alice(2), "alice", drive)
     rewrite(drive, HOSTILE[hostile])
+    with pytest.raises(BundleError):
+        fetched(drive)
+
+
+def test_a_manifest_with_a_key_twice_is_refused(drive: Path) -> None:
+    publish(alice(2), "alice", drive)
+    text = (drive / MANIFEST).read_text().rstrip()
+    (drive / MANIFEST).write_text(text[:-1] + ', "segments": []}')
     with pytest.raises(BundleError):
         fetched(drive)
 

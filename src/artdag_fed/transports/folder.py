@@ -55,7 +55,8 @@ def publish(
 
     Whoever reads meanwhile sees the old offer, or the new one, or gets a `TransportError` and tries again; a publisher
     that is killed leaves the old one. Two publishers wait for each other; where the file system has no locks, the last
-    one wins. Durable when it returns. Changes nothing in `fed`.
+    one wins. Durable when it returns. Changes nothing in `fed`. What the folder says was published is believed: where
+    someone else has changed it, empty it and publish anew.
 
     Raises `ValueError` where the folder is another peer's; `TransportError` where it cannot be read or written;
     `BundleError` where its manifest is damaged or of a newer version; `CodecError` for a result (in memory) that has no
@@ -101,8 +102,7 @@ def _sorted(
 ) -> tuple[list[Segment], list[Cid], set[Entry]]:
     """The segments that stay as they are, the cids that are to be written, and which entries of those are no news."""
     left = dict.fromkeys(offered)
-    good = list[tuple[Segment, list[Entry]]]()
-    before = set[Entry]()
+    kept, small, before = set[Segment](), dict[Segment, list[Entry]](), set[Entry]()
     recipes: frozenset[Cid] | None = None
     for segment in segments:
         try:
@@ -112,18 +112,20 @@ def _sorted(
         if recipes is None:
             recipes = frozenset(cid for cid, _ in cache.recipes())
         same = {entry for entry in entries if entry.cid in left} & _now(cache, peer_id, entries, recipes, signed)
-        if len(same) == len(entries) and folder.has(segment):
-            good.append((segment, entries))
-        else:
+        if len(same) < len(entries) or not folder.has(segment):
             before |= same
-    small = [one for one in good if one[0].size < SEGMENT_BYTES // 8 and one[0].records < SEGMENT_RECORDS // 8]
-    if len(small) >= SMALL_SEGMENTS:
-        before.update(entry for _, entries in small for entry in entries)
-        good = [one for one in good if one not in small]
-    for _, entries in good:
+            continue
+        kept.add(segment)
+        if segment.size < SEGMENT_BYTES // 8 and segment.records < SEGMENT_RECORDS // 8:
+            small[segment] = entries
         for entry in entries:
-            left.pop(entry.cid, None)
-    return [segment for segment, _ in good], list(left), before
+            del left[entry.cid]
+    if len(small) >= SMALL_SEGMENTS:
+        kept -= small.keys()
+        for entries in small.values():
+            before.update(entries)
+            left.update((entry.cid, None) for entry in entries)
+    return [segment for segment in segments if segment in kept], list(left), before
 
 
 def _now(

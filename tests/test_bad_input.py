@@ -8,6 +8,7 @@ Rules: over a dict, `open()` and `open(path)`; after each refusal the instance i
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from artdag_fed import (
     Federation,
     FederationError,
     InvalidName,
+    Limits,
     Record,
     RunError,
     StoreError,
@@ -467,3 +469,19 @@ def test_hostile_text_stays_one_short_line_in_every_message(fed: Federation, hos
     told: list[Any] = []
     import_(fed, [Record(hostile, 1, "bob"), Record("c1", 1, hostile)], everyone, observe=told.append)
     assert len(told) == 3 and all(len(repr(event)) < 3000 and repr(event).isprintable() for event in told)
+
+
+def test_a_bundle_that_is_given_up_is_closed_at_once(fed: Federation) -> None:
+    closed = []
+
+    def endless() -> Iterator[Record]:
+        try:
+            for n in itertools.count():
+                yield Record(f"c{n}", n, "alice")
+        finally:
+            closed.append(True)
+
+    records = endless()
+    with pytest.raises(BundleError, match="more than 5 records"):
+        import_(fed, records, {"alice"}.__contains__, limits=Limits(records=5))
+    assert closed == [True]

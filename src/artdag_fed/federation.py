@@ -16,7 +16,7 @@ outside world comes in by callables. Nothing here knows how a cache stores, or j
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Generator, Iterable, Iterator
 from typing import Any
 
 from artdag_fed.admission import Gate
@@ -304,12 +304,13 @@ def _import(
 
 def _records(bundle: Any, most: int, what: str) -> Iterator[Record]:
     """The records of a bundle; what it raises becomes an error that says whose fault it was."""
-    count = 0
+    count, records = 0, None
     try:
         if not isinstance(bundle, Iterable) and not hasattr(type(bundle), "__getitem__"):
             hint = ": put it in a list" if isinstance(bundle, Record) else ""
             raise BundleError(f"{what} is of type {type(bundle).__name__}, not an iterable of Records{hint}")
-        for record in bundle:
+        records = iter(bundle)
+        for record in records:
             if not isinstance(record, Record):
                 kind = type(record).__name__
                 raise BundleError(f"item {count} of {what} is of type {kind}, not a Record: nothing was kept")
@@ -323,6 +324,9 @@ def _records(bundle: Any, most: int, what: str) -> Iterator[Record]:
         raise TransportError(f"{what} broke off after {count} records: {said(error)}: nothing was kept") from error
     except Exception as error:
         raise BundleError(f"{what} broke after {count} records: {said(error)}: nothing was kept") from error
+    finally:
+        if isinstance(records, Generator):  # one that is given up lets go of its connection now, not some day
+            records.close()
 
 
 def _tell_clashes(clashes: Iterable[Clash], observe: Observe | None) -> None:

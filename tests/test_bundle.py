@@ -639,7 +639,7 @@ def test_a_record_over_a_limit_of_its_own_is_malformed_and_the_rest_goes_on(
     ],
 )
 def test_a_size_that_lies_takes_no_memory(stream: bytes) -> None:
-    raw = io.BytesIO(stream)
+    raw = io.BufferedReader(Trickle(stream, len(stream)))  # sets aside what it is asked for
     tracemalloc.start()
     try:
         with pytest.raises(BundleError):
@@ -648,6 +648,25 @@ def test_a_size_that_lies_takes_no_memory(stream: bytes) -> None:
     finally:
         tracemalloc.stop()
     assert peak < 4 << 20
+
+
+def test_a_large_payload_is_asked_for_in_steps_of_what_has_come() -> None:
+    asked = []
+
+    class Noting(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            asked.append(size)
+            return super().read(size)
+
+    stream = written([Record("c", bytes(9 * READ_BYTES - 1), "alice")])
+    assert len(list(read_bundle(Noting(stream)))) == 1
+    large = [size for size in asked if size and size >= READ_BYTES]
+    assert large == [READ_BYTES, READ_BYTES, 2 * READ_BYTES, 4 * READ_BYTES, READ_BYTES]
+
+
+def test_a_lineage_over_the_limit_is_not_kept() -> None:
+    [record] = read(written([Record("c", 1, "alice", {"a", "b", "c"})]), lineage=2)
+    assert (record.peer, record.lineage) == ("alice", frozenset())
 
 
 def test_an_endless_stream_ends_at_a_limit() -> None:

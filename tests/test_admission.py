@@ -88,11 +88,12 @@ def test_a_malformed_record_is_rejected_and_the_rest_goes_on(fed: Federation, re
 
 
 def test_a_record_over_a_limit_for_one_record_is_malformed(fed: Federation) -> None:
-    limits = Limits(record_bytes=100, recipe_bytes=100, lineage=2)
+    limits = Limits(record_bytes=100, recipe_bytes=100, lineage=2, signature_bytes=100)
     large, recipe = Record("c1", "x" * 100, "alice"), Record("c2", 1, "alice", frozenset(), b"r" * 101)
     resting = Record("c3", 1, "alice", {"b", "c", "d"})
-    just = [Record("c4", "x" * 97, "alice"), Record("c5", 1, "alice", {"b", "c"})]
-    assert rejections(fed, large, recipe, resting, *just, limits=limits) == {"malformed": 3}
+    signed = Record("c6", 1, "alice", signature=b"s" * 101)
+    just = [Record("c4", "x" * 97, "alice"), Record("c5", 1, "alice", {"b", "c"}, signature=b"s" * 100)]
+    assert rejections(fed, large, recipe, resting, signed, *just, limits=limits) == {"malformed": 4}
     assert set(fed) == {"c4", "c5"}
 
 

@@ -67,7 +67,7 @@ class Gate:
         cid, recipe, signature = record.cid, record.recipe, record.signature
         if not is_cid(cid) or type(recipe) is not bytes or type(signature) is not bytes:
             return "malformed"
-        if len(recipe) > limits.recipe_bytes:
+        if len(recipe) > limits.recipe_bytes or len(signature) > limits.signature_bytes:
             return "malformed"
         try:
             payload: bytes | None = record.payload

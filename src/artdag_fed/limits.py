@@ -36,6 +36,8 @@ class Limits:
     nesting: int = 64
     """Brackets within each other in the text of one result. 64 containers are all that the codec reads, so only a lower
     limit has an effect: for what else reads the results."""
+    signature_bytes: int = 64 * KiB
+    """Bytes in one record's signature: the largest of the post-quantum ones have 50,000."""
     lineage: int = 256
     """Peers in one record's lineage: far more hops than people who trust each other."""
     origins: int = 10_000

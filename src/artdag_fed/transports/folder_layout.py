@@ -34,7 +34,7 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
 
-from artdag_fed.errors import BundleError, FederationError, TransportError
+from artdag_fed.errors import BundleError, TransportError
 from artdag_fed.names import Cid, PeerId, is_cid, is_peer, shown
 
 __all__ = ["Entry", "Folder", "HashedFile", "Manifest", "NewFile", "Segment"]
@@ -317,7 +317,7 @@ class _Saying:
         return None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        if isinstance(error, OSError) and not isinstance(error, FederationError):
+        if isinstance(error, OSError):
             raise TransportError(f"{self._words}: {error.strerror or error}") from error
 
 

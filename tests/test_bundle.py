@@ -37,7 +37,8 @@ from artdag_fed import (
     read_bundle,
     write_bundle,
 )
-from artdag_fed.bundle import BLOCK_BYTES, BLOCK_RECORDS, MAGIC, READ_BYTES
+from artdag_fed.bundle import MAGIC, READ_BYTES
+from artdag_fed.bundle_header import BLOCK_BYTES, BLOCK_RECORDS
 
 VECTORS = Path(__file__).parent / "vectors"
 DESCRIBED = json.loads((VECTORS / "bundle.json").read_text("ascii"))

@@ -43,7 +43,7 @@ class Stream:
         for i in range(count):
             payload = b"B" + i.to_bytes(8, "big") + noise
             block = Block()
-            block.add(Record.encoded(f"{name}{i}", payload, hashlib.sha256(payload).hexdigest(), "alice"))
+            block.fill(iter([Record.encoded(f"{name}{i}", payload, hashlib.sha256(payload).hexdigest(), "alice")]))
             head = write_header(block)
             prefixed = len(head).to_bytes(4, "big") + head
             checked.update(prefixed)

@@ -36,12 +36,6 @@ __all__ = ["MAGIC", "Readable", "Writable", "read_bundle", "write_bundle"]
 
 MAGIC: Final = b"artdag-fed bundle v1\n"
 
-BLOCK_RECORDS = 1024
-"""Records that share a block: enough that what a block costs by itself is nothing beside them."""
-
-BLOCK_BYTES = 256 << 10
-"""Payload and recipe bytes that share a block. A record above has its own, and is written without being copied."""
-
 READ_BYTES = 1 << 20
 """What is asked for at once before anything has come: a size that lies costs no more memory than this."""
 
@@ -96,18 +90,15 @@ def write_bundle(fp: Writable, records: Iterable[Record]) -> int:
 
 def _blocks(records: Iterable[Record]) -> Iterator[Block]:
     """The records, by blocks of many small ones or of one that is large."""
-    block = Block()
-    for record in records:
-        if not isinstance(record, Record):
-            raise TypeError(f"a bundle is written from Records, not from {type(record).__name__}")
+    left = iter(records)
+    first: Record | None = None
+    while True:
+        block = Block()
+        first = block.fill(left if first is None else chain((first,), left))
         if block.cids:
-            size = len(record.payload) + len(record.recipe)
-            if block.weight + size > BLOCK_BYTES or len(block.cids) == BLOCK_RECORDS:
-                yield block
-                block = Block()
-        block.add(record)
-    if block.cids:
-        yield block
+            yield block
+        if first is None:
+            return
 
 
 def _writer(fp: Any) -> Callable[[bytes], None]:
@@ -213,6 +204,7 @@ class _Reader:
         raise BundleError(f"no bundle: it begins with {shown(repr(magic))} instead of {MAGIC!r}")
 
     def _block(self, header: Header) -> Iterator[Record]:
+        """The records of a block, whose bodies come next."""
         limits = self._limits
         n = len(header.cids)
         if self._count + n > limits.records:
@@ -222,11 +214,14 @@ class _Reader:
         if self._bytes > limits.bytes:
             raise BundleError(f"the bundle has more than {limits.bytes:,} payload bytes (Limits.bytes)")
         claims = [self._shared(claim) for claim in header.origins]
-        peers = [claims[place][0] for place in header.places]
-        lineages = [claims[place][1] for place in header.places]
+        if len(claims) == 1:
+            [(peer, lineage)] = claims
+            peers, lineages = [peer] * n, [lineage] * n
+        else:
+            peers = [claims[place][0] for place in header.places]
+            lineages = [claims[place][1] for place in header.places]
         if total > READ_BYTES or not self._all_within(header):
-            yield from self._singly(header, peers, lineages)
-            return
+            return self._singly(header, peers, lineages)
         data = self._take(total)
         ends = list(accumulate(chain.from_iterable(zip(header.recipes, header.sizes, strict=True)), initial=0))
         recipes = (
@@ -235,7 +230,7 @@ class _Reader:
         payloads = [data[a:b] for a, b in zip(ends[1::2], ends[2::2], strict=True)]
         self._count += n
         rows = zip(header.cids, payloads, header.digests, peers, lineages, recipes, header.signatures, strict=True)
-        yield from encoded_rows(rows, self._codec)
+        return encoded_rows(rows, self._codec)
 
     def _shared(self, claim: Claim) -> Claim:
         """The same peer and lineage, as one object for all blocks."""

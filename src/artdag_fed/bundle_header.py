@@ -5,7 +5,7 @@ the bytes that are there, and with `Limits`, before anything is made of it. Name
 reads them back judges them (`admission`); only what is written is checked, so that nobody sends what nobody takes.
 
 >>> block = Block()
->>> block.add(Record("c1", 7, "alice", {"carol", "bob"}))
+>>> block.fill(iter([Record("c1", 7, "alice", {"carol", "bob"})]))
 >>> header = read_header(write_header(block), Limits())
 >>> header.cids, header.origins == [("alice", frozenset({"bob", "carol"}))], header.sizes
 (['c1'], True, (2,))
@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 import string
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import accumulate, chain, islice, pairwise
 from typing import NamedTuple
 
@@ -25,7 +25,13 @@ from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
 from artdag_fed.record import Record
 
-__all__ = ["Block", "Header", "broken", "read_header", "write_header"]
+__all__ = ["BLOCK_BYTES", "BLOCK_RECORDS", "Block", "Header", "broken", "read_header", "write_header"]
+
+BLOCK_RECORDS = 1024
+"""Records that share a block: enough that what a block costs by itself is nothing beside them."""
+
+BLOCK_BYTES = 256 << 10
+"""Payload and recipe bytes that share a block. A record above has its own, and is written without being copied."""
 
 DIGEST = 32
 EACH = 4 + 8 + 4 + 4 + DIGEST
@@ -49,7 +55,7 @@ class Block:
     thousand of them has the garbage collector look again and again at all that its process has, which took as long as
     the writing."""
 
-    __slots__ = ("cids", "digests", "origins", "payloads", "places", "recipes", "signatures", "weight")
+    __slots__ = ("cids", "digests", "origins", "payloads", "places", "recipes", "signatures")
 
     def __init__(self) -> None:
         self.origins: dict[Claim, int] = {}
@@ -59,20 +65,32 @@ class Block:
         self.payloads: list[bytes] = []
         self.recipes: list[bytes] = []
         self.signatures: list[bytes] = []
-        self.weight = 0
-        """Bytes in payloads and recipes."""
 
-    def add(self, record: Record) -> None:
-        """Take one more; `CodecError` where its result has no bytes."""
-        payload, recipe = record.payload, record.recipe
-        digest = record.digest
-        self.places.append(self.origins.setdefault((record.peer, record.lineage), len(self.origins)))
-        self.cids.append(record.cid)
-        self.digests.append(digest)
-        self.payloads.append(payload)
-        self.recipes.append(recipe)
-        self.signatures.append(record.signature)
-        self.weight += len(payload) + len(recipe)
+    def fill(self, records: Iterator[Record]) -> Record | None:
+        """Take records until one more would be too many: that one, or None where there are no more.
+
+        Raises `CodecError` where a result has no bytes, and what `records` raises.
+        """
+        cids, digests, origins, places = self.cids, self.digests, self.origins, self.places
+        payloads, recipes, signatures = self.payloads, self.recipes, self.signatures
+        weight, peer, lineage, place = 0, None, None, 0
+        for record in records:
+            if not isinstance(record, Record):
+                raise TypeError(f"a bundle is written from Records, not from {type(record).__name__}")
+            payload, recipe = record.payload, record.recipe
+            weight += len(payload) + len(recipe)
+            if cids and (weight > BLOCK_BYTES or len(cids) == BLOCK_RECORDS):
+                return record
+            if record.peer is not peer or record.lineage is not lineage:  # they come in runs
+                peer, lineage = record.peer, record.lineage
+                place = origins.setdefault((peer, lineage), len(origins))
+            places.append(place)
+            cids.append(record.cid)
+            digests.append(record.digest)
+            payloads.append(payload)
+            recipes.append(recipe)
+            signatures.append(record.signature)
+        return None
 
 
 class Header(NamedTuple):

@@ -161,10 +161,9 @@ def nests_over(most: int, text: bytes) -> bool:
     Asked before reading, since a reader goes down the C stack for each level and the interpreter's own limit may have
     been raised. Told from the brackets alone, in linear time, without a step in Python for each.
     """
-    brackets = text.translate(_BRACKETS, _NO_BRACKET)
-    if brackets.count(b"[") <= most:
+    if text.count(b"[") + text.count(b"{") <= most:
         return False
-    brackets = brackets.replace(b'""', b"")
+    brackets = text.translate(_BRACKETS, _NO_BRACKET).replace(b'""', b"")
     if b'"' in brackets or b"\\" in text:  # brackets in texts, or quotes that are none: cut the texts out first
         brackets = _texts.sub(b"", text).translate(_BRACKETS, _NO_BRACKET)
     for _ in range(most):

@@ -130,7 +130,7 @@ class Record(_Draft):
             if self.declared:
                 raise CodecError(f"the bytes of {shown(self.cid)} were left out: something in it was over a limit")
             _set_payload(self, self.codec.encode(self._result))
-        assert self._payload is not None
+            assert self._payload is not None
         return self._payload
 
     @property
@@ -138,7 +138,7 @@ class Record(_Draft):
         """SHA-256 of the payload in hex, as declared by whoever sent it where it was read from bytes."""
         if self._digest is None:
             _set_digest(self, hashlib.sha256(self.payload).hexdigest())
-        assert self._digest is not None
+            assert self._digest is not None
         return self._digest
 
     @property

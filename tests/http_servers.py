@@ -72,7 +72,7 @@ Script = Callable[[socket.socket, threading.Event], None]
 class Told:
     """A server that does as it is told. `.requests`: those that came, `.closed`: set when a client hung up."""
 
-    def __init__(self, script: Script, *, read: bool = True) -> None:
+    def __init__(self, script: Script, *, read: bool = True, buffer: int = 0) -> None:
         self.requests: list[bytes] = []
         self.closed = threading.Event()
         self.over = threading.Event()
@@ -80,6 +80,8 @@ class Told:
         self._read = read
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(0.02)
+        if buffer:  # bytes that it takes unread; the system makes the smallest that it can of a 1
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         self._threads: list[threading.Thread] = []
         self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
 

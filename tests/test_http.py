@@ -444,6 +444,22 @@ def test_a_server_that_fails_on_the_way_leaves_a_bundle_without_its_trailer() ->
     assert len(bob) == 0 and any("the key was taken away" in text for text in server.errors)
 
 
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_how_the_length_of_a_bundle_is_told_does_not_matter(size: int) -> None:
+    stream = io.BytesIO()
+    write_bundle(stream, export(Federation(HELD), "alice"))
+    whole = stream.getvalue()
+    chunks = [whole[at : at + size] for at in range(0, len(whole), size)]
+    chunked = b"".join(b"%x;of=alice\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+    for script in (
+        answering(b"HTTP/1.1 100 Continue\r\n\r\n", head("Transfer-Encoding: chunked"), chunked, b"0\r\nX: y\r\n\r\n"),
+        answering(head(f"Content-Length: {len(whole)}", "Content-Encoding: identity"), *chunks),
+        answering(head(), *chunks),
+    ):
+        with Told(script) as server:
+            assert len(list(http.fetcher({"alice": server.url})("alice"))) == len(HELD)
+
+
 def test_a_bundle_over_a_limit_names_the_peer() -> None:
     with serving(http.app(Federation(HELD), "alice")) as server:
         fetch = http.fetcher({"alice": server.url}, limits=Limits(records=2))

@@ -270,9 +270,11 @@ def in_time(deadline: float = DEADLINE) -> Iterator[None]:
 @pytest.mark.parametrize("name", FETCHES)
 def test_a_hostile_server_fails_its_own_pull_in_time_with_an_error_that_names_it(name: str) -> None:
     script, kind, cause = FETCHES[name]
+    # Where something else than the deadline ends it, a slow machine has the time to get there.
+    deadline = DEADLINE if "deadline" in cause or name.startswith("drips") else 10
     bob = Federation()
-    with Told(script) as server, in_time():
-        fetch = http.fetcher({"mallory": server.url}, deadline=DEADLINE, limits=Limits(records=20_000, bytes=1 << 24))
+    with Told(script) as server, in_time(deadline):
+        fetch = http.fetcher({"mallory": server.url}, deadline=deadline, limits=Limits(records=20_000, bytes=1 << 24))
         with pytest.raises(kind, match=rf"(?s)fetching from 'mallory' \({server.url}\) failed: .*({cause})") as failed:
             pull(bob, fetch, "mallory", {"mallory"}.__contains__)
     assert len(bob) == 0
@@ -288,15 +290,22 @@ def test_a_hostile_answer_to_have_is_an_error_in_time_that_names_the_url(name: s
     assert len(str(failed.value)) < 500 and str(failed.value).isprintable()
 
 
+LONG = [f"{n:0128}" for n in range(10_000)]  # a request of more than the buffers of a connection hold
+
+
 def test_a_server_that_does_not_read_the_request_ends_in_time() -> None:
-    with Told(silent, read=False) as server, in_time(), pytest.raises(TransportError, match=r"the deadline of 0.6 s"):
-        http.have(server.url, [f"{n:0128}" for n in range(200_000)], deadline=DEADLINE)
+    deadline = pytest.raises(TransportError, match=r"the deadline of 0.6 s passed")
+    with Told(silent, read=False, buffer=1) as server, in_time(), deadline:
+        http.have(server.url, LONG, deadline=DEADLINE)
 
 
 def test_a_server_that_refuses_before_it_has_read_the_request_is_understood() -> None:
-    refused = answering(head("Content-Length: 17", status="401 No", kind=JSON), b'{"error":"begone"}'[:17])
-    with Told(refused, read=False) as server, pytest.raises(TransportError, match="it answered 401"):
-        http.have(server.url, [f"{n:0128}" for n in range(10_000)], deadline=5)
+    def script(connection: socket.socket, over: threading.Event) -> None:
+        connection.sendall(head("Content-Length: 18", status="401 No", kind=JSON) + b'{"error":"begone"}')
+        connection.close()  # with all of the request unread, so that the client is told by a reset
+
+    with Told(script, read=False, buffer=1) as server, pytest.raises(TransportError, match=r"answered 401 'begone'"):
+        http.have(server.url, LONG, deadline=5)
 
 
 def test_a_name_that_takes_for_ever_to_look_up_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:

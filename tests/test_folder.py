@@ -104,11 +104,12 @@ def test_an_empty_instance_is_published_as_nothing(drive: Path) -> None:
     assert len(fetched(drive)) == 0
 
 
+@pytest.mark.usefixtures("small")
 def test_publishing_again_writes_nothing(make: Callable[[], Federation], drive: Path) -> None:
     fed = make()
-    fed = import_(fed, [Record(f"c{i}", i, "carol", {"dave"}) for i in range(5)], everyone)
+    fed = import_(fed, [Record(f"c{i}", i, "carol", {"dave"}) for i in range(39)], everyone)
     fed = run(fed, node("op@1", n=1), lambda op, inputs, params: "computed").federation
-    assert publish(fed, "alice", drive) == 6
+    assert publish(fed, "alice", drive) == 40
     before = files(drive)
     assert publish(fed, "alice", drive) == 0
     assert files(drive) == before

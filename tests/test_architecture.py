@@ -24,7 +24,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("errors", "names", "limits", "drawing"),
     ("canonical", "codec_scalars", "codec_plain", "codec_arrays", "codec_tagged", "codec", "events"),
     ("dag", "record", "cache", "callables"),
-    ("signing", "admission", "bundle_header", "bundle", "transport", "planning", "grouping", "execute", "ops"),
+    ("signing", "admission", "bundle_header", "bundle", "transport", "planning", "grouping", "sources", "execute", "ops"),
     ("caches/",),
     ("instance", "federation"),
     ("explanation", "audit", "transports/"),

@@ -23,7 +23,7 @@ from artdag_fed.codec import Codec
 from artdag_fed.events import Event
 from artdag_fed.names import Cid, PeerId
 
-__all__ = ["Cache", "Changes", "Clash", "Entry", "Held", "Origin", "OriginCache", "Outcome", "Staged", "Stored"]
+__all__ = ["Cache", "Changes", "Clash", "Entry", "Held", "Made", "Origin", "OriginCache", "Outcome", "Staged", "Stored"]
 
 Cache = MutableMapping[Cid, Any]
 """A KV cache: get, put, delete, keys. A dict is one; so is anything of `collections.abc.MutableMapping`'s shape."""
@@ -54,6 +54,17 @@ class Held(NamedTuple):
     token: int
     digest: str
     """SHA-256 of the encoded result in hex, or "" where it is not known (in memory): not asked for yet, or no bytes."""
+    source: str = ""
+    """As in its `Entry`; "" where it is unknown, as for what a peer sent."""
+
+
+class Made(NamedTuple):
+    """What a held result was made of and is, as its cache remembers it: see `Entry` and `Held`."""
+
+    origin: Origin
+    digest: str
+    recipe: bytes
+    inputs_digest: str
 
 
 class Stored(NamedTuple):
@@ -73,6 +84,7 @@ class Entry(NamedTuple):
     inputs_digest: SHA-256 (hex) over the digests of the input results in order, or "" where it is unknown.
     replace: whether it takes the place of a result computed here, too.
     basis: tokens of the origins of what it was computed from. If one was withdrawn, the entry is stale: not stored.
+    source: a hash of the code that computed it, for a run to compare, or "" where it is unknown.
     """
 
     cid: Cid
@@ -85,6 +97,7 @@ class Entry(NamedTuple):
     inputs_digest: str = ""
     replace: bool = False
     basis: frozenset[int] = frozenset()
+    source: str = ""
 
 
 class Staged(Protocol):
@@ -174,6 +187,9 @@ class OriginCache(Protocol):
 
     def recipes(self, op: str | None = None) -> Iterator[tuple[Cid, bytes]]:
         """The held results that have a recipe (of `op`, or all), in the order in which they were stored."""
+
+    def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
+        """How those that are held were made; nothing is read, and in memory a digest is worked out where it was not."""
 
     def stage(self, entries: Iterable[Entry]) -> Staged:
         """Lay entries ready in bounded memory, holding no lock. What the iterable raises goes through; then nothing is

@@ -30,6 +30,7 @@ Kind = Literal[
     "damaged",  # stored bytes that fail their digest, or a peer's that are no value: not returned, a miss
     "computed",  # a node was computed: op and seconds
     "reused",  # a held result is used instead of computing: `peer` where it came from one
+    "resourced",  # a held result of `op` is used that other code made: hashes `held` and `offered`; once per op and run
     "repeated",  # a result is computed again, since what it was made from was withdrawn meanwhile
     "failed",  # a node could not be computed: reason says why
     "skipped",  # a node was not computed, since one that it needs failed
@@ -65,8 +66,8 @@ def _brief(value: object) -> str:
 class Event:
     """Something that happened. Fields that a kind does not need are empty.
 
-    `kind` is one of `Kind`; `held` and `offered` are digests (hex, or "" where a value has none); `seconds` is what a
-    computation took.
+    `kind` is one of `Kind`; `held` and `offered` are digests (hex, or "" where a value has none), of code where it is
+    "resourced"; `seconds` is what a computation took.
     """
 
     kind: Kind

@@ -24,6 +24,7 @@ from artdag_fed.events import Event
 from artdag_fed.grouping import Group
 from artdag_fed.names import Cid, PeerId, shown
 from artdag_fed.planning import survey
+from artdag_fed.sources import Sources
 
 __all__ = ["Execution", "execute"]
 
@@ -120,10 +121,12 @@ class _Work:
         self.targeted = {node.cid for node in targets}
         self.refused: set[Cid] = set()  # held, but not to be used: damaged, or not accepted
         self.bases: dict[int, _Base] = {}  # by token
+        self.sources = Sources(runner, observe)
 
         # Targets that are held are read at once, which says whether they are; only where some may not be used is it
         # asked first.
         self.known: dict[Cid, Held | None] = {}
+        self.sources.expect(targets)
         at_once = accepts is None and not refresh
         if at_once:
             self.reuse([node.cid for node in targets])
@@ -169,6 +172,7 @@ class _Work:
         done.results = {cid: values[cid] for cid in self.targeted if cid in values}
 
     def count_uses(self, node: Node) -> None:
+        self.sources.expect(node.inputs)
         for i in node.inputs:
             if i.cid not in self.targeted:
                 self.uses[i.cid] = self.uses.get(i.cid, 0) + 1
@@ -204,7 +208,9 @@ class _Work:
                 continue
             held, result = loaded[cid]
             values[cid] = result
-            origin, token, digest = known[cid] = held
+            origin, token, digest, source = known[cid] = held
+            if source:
+                self.sources.met(cid, source)
             digest = digest or self.digest(result)
             if cid in facts and origin.local and digest == facts[cid][0]:
                 continue  # made or read before and let go of since; anything else is a new fact, with its own origin
@@ -247,8 +253,10 @@ class _Work:
         kept, valued = (None, False) if self.encodes else (result, True)
         replace = self.refresh or cid in self.refused
         inputs_digest = self.inputs_digest(inputs)
-        entry = Entry(cid, base.origin, digest, payload, kept, valued, node.recipe, inputs_digest, replace, base.tokens)
-        self.group.add(entry)
+        recipe, source = node.recipe, self.sources[node.op]
+        self.group.add(
+            Entry(cid, base.origin, digest, payload, kept, valued, recipe, inputs_digest, replace, base.tokens, source)
+        )
         for i in inputs:
             left = self.uses.get(i.cid)
             if left is not None:

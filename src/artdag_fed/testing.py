@@ -132,7 +132,7 @@ def tells_what_is_held_and_whence(place: Place) -> None:
     op = place.prefix + "op"
     first, second = (node(name, i=i).recipe for i, name in enumerate((op, op + "2")))
     entries = {
-        "l": place.entry("l", 1, inputs_digest="0" * 64, recipe=first),
+        "l": place.entry("l", 1, inputs_digest="0" * 64, recipe=first, source="5" * 64),
         "d": place.entry("d", None, None, alice, bob),
         "a": place.entry("a", "x" * 100_000, alice, recipe=second),
         "b": place.entry("b", [2], bob, alice, carol),
@@ -158,6 +158,17 @@ def tells_what_is_held_and_whence(place: Place) -> None:
     for name, entry in entries.items():
         found = held[entry.cid]
         same(f"the origin and digest of {name}", (found.origin, found.digest), (entry.origin, entry.digest))
+        same(
+            f"the source of {name}, from held and load",
+            (found.source, loaded[entry.cid][0].source),
+            (entry.source,) * 2,
+        )
+        made = (entry.origin, entry.digest, entry.recipe, entry.inputs_digest)
+        same(
+            f"made([{name!r}])",
+            {cid: tuple(m) for cid, m in cache.made([absent, entry.cid]).items()},
+            {entry.cid: made},
+        )
         stored = cache.stored(entry.cid)
         expected = (entry.origin, entry.digest, entry.payload, entry.value, entry.recipe)
         same(f"stored({name!r})", stored and tuple(stored), expected)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from hashlib import sha256
 from typing import Any
 
-from artdag_fed.cache import Changes, Entry, Held, Origin, Outcome, Stored
+from artdag_fed.cache import Changes, Entry, Held, Made, Origin, Outcome, Stored
 from artdag_fed.caches.disk_blobs import Blobs
 from artdag_fed.caches.disk_commit import BATCH, batches, drop, origin_of, put, recipe_from, withdraw
 from artdag_fed.caches.disk_index import open_index, store_error
@@ -145,16 +145,18 @@ class DiskCache(MutableMapping[Cid, Any]):
         found = {}
         for batch in batches(cids):
             with self.alone() as db:
-                rows = db.execute(f"SELECT r.cid, r.origin, r.digest {_ASKED}", (json.dumps(batch),)).fetchall()
-            for cid, token, digest in rows:
-                found[cid] = Held(self._origin(token), token, digest)
+                rows = db.execute(
+                    f"SELECT r.cid, r.origin, r.digest, r.source {_ASKED}", (json.dumps(batch),)
+                ).fetchall()
+            for cid, token, digest, source in rows:
+                found[cid] = Held(self._origin(token), token, digest, source)
         return found
 
     def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
         loaded, decode = {}, self._codec.decode
         for batch in batches(cids):
-            for cid, token, digest, payload, _ in self._read(
-                "r.cid, r.origin, r.digest, r.payload, r.size", batch, observe
+            for cid, token, digest, payload, _, source in self._read(
+                "r.cid, r.origin, r.digest, r.payload, r.size, r.source", batch, observe
             ):
                 try:
                     result = decode(payload)
@@ -163,7 +165,7 @@ class DiskCache(MutableMapping[Cid, Any]):
                         raise
                     _damaged(observe, cid, f"what the peer sent is no value: {error}")
                 else:
-                    loaded[cid] = Held(self._origin(token), token, digest), result
+                    loaded[cid] = Held(self._origin(token), token, digest, source), result
         return loaded
 
     def stored(self, cid: Cid) -> Stored | None:
@@ -216,6 +218,15 @@ class DiskCache(MutableMapping[Cid, Any]):
         columns = "r.id, r.cid, r.recipe"
         for _, cid, recipe in self._walk(columns, "r.recipe <> '' AND substr(r.recipe, 1, ?) = ?", len(prefix), prefix):
             yield cid, recipe_from(recipe)
+
+    def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
+        asked = f"SELECT r.cid, r.origin, r.digest, r.recipe, r.inputs_digest {_ASKED}"
+        found = {}
+        for batch in batches(cids):
+            with self.alone() as db:
+                for cid, token, digest, recipe, made_from in db.execute(asked, (json.dumps(batch),)).fetchall():
+                    found[cid] = Made(self._origin(token), digest, recipe_from(recipe), made_from)
+        return found
 
     def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """The live rows in the order in which they were stored, a batch at a time: no cursor is held in between."""

@@ -38,11 +38,11 @@ _LAST = "SELECT coalesce(max(id), 0) FROM result"
 
 BATCH = 1000  # rows that are looked up, dropped or purged at a time: a few milliseconds under the lock
 
-ROWS = 100  # in one statement: more gain nothing, and with seven values each they are below any limit of SQLite's
+ROWS = 100  # in one statement: more gain nothing, and with eight values each they are below any limit of SQLite's
 
 STAGED = (
-    "CREATE TEMP TABLE {} (cid TEXT, kind INTEGER, digest TEXT, inputs_digest TEXT, recipe BLOB, payload BLOB,"
-    " size INTEGER)"
+    "CREATE TEMP TABLE {} (cid TEXT, kind INTEGER, digest TEXT, inputs_digest TEXT, source TEXT, recipe BLOB,"
+    " payload BLOB, size INTEGER)"
 )
 
 
@@ -54,9 +54,9 @@ class Kind(NamedTuple):
     basis: frozenset[int]
 
 
-Row = tuple[Cid, int, str, str, str | bytes, bytes | None, int]
-"""A result laid ready: cid, number of its kind, digest, inputs digest, recipe (see `recipe_column`), payload (None:
-beside, as a file), size."""
+Row = tuple[Cid, int, str, str, str, str | bytes, bytes | None, int]
+"""A result laid ready: cid, number of its kind, digest, inputs digest, source, recipe (see `recipe_column`), payload
+(None: beside, as a file), size."""
 
 
 class Laying(Protocol):
@@ -215,8 +215,8 @@ def _put_new(db: sqlite3.Connection, rows: list[Row], kinds: Sequence[Kind]) -> 
     ids, newest = _ids(db, kinds)
     inserted = insert_rows(
         db,
-        "INSERT OR IGNORE INTO result (cid, origin, digest, inputs_digest, recipe, payload, size)",
-        "(?, (SELECT id FROM temp.origin_of_kind WHERE kind = ?), ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO result (cid, origin, digest, inputs_digest, source, recipe, payload, size)",
+        "(?, (SELECT id FROM temp.origin_of_kind WHERE kind = ?), ?, ?, ?, ?, ?, ?)",
         rows,
     )
     done = Put(_count(db, kinds, ids, last, newest), last + 1) if inserted == len(rows) else None
@@ -232,8 +232,8 @@ def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int
     inserted = db.execute(
         # In the order of the cids, so that the index of cids is written from left to right; of two rows for one cid the
         # first stays. Sorting the numbers and fetching the rows by them takes two thirds of sorting the rows.
-        "INSERT OR IGNORE INTO result (cid, origin, size, digest, inputs_digest, recipe, payload)"
-        " SELECT s.cid, k.id, s.size, s.digest, s.inputs_digest, s.recipe, s.payload"
+        "INSERT OR IGNORE INTO result (cid, origin, size, digest, inputs_digest, source, recipe, payload)"
+        " SELECT s.cid, k.id, s.size, s.digest, s.inputs_digest, s.source, s.recipe, s.payload"
         f" FROM (SELECT rowid AS number FROM temp.{table} ORDER BY cid, rowid) AS o"
         f" CROSS JOIN temp.{table} AS s ON s.rowid = o.number CROSS JOIN temp.origin_of_kind AS k ON k.kind = s.kind"
     ).rowcount

@@ -36,7 +36,8 @@ SCHEMA = (
     " NULL, results INTEGER NOT NULL, bytes INTEGER NOT NULL)",
     "CREATE INDEX origin_live ON origin (peer, lineage) WHERE live",
     "CREATE TABLE result (id INTEGER PRIMARY KEY, cid TEXT NOT NULL UNIQUE, origin INTEGER NOT NULL, size INTEGER NOT"
-    " NULL, digest TEXT NOT NULL, inputs_digest TEXT NOT NULL, recipe BLOB NOT NULL, payload BLOB)",
+    " NULL, digest TEXT NOT NULL, inputs_digest TEXT NOT NULL, source TEXT NOT NULL, recipe BLOB NOT NULL, payload"
+    " BLOB)",
     "CREATE INDEX result_origin ON result (origin)",
     "CREATE INDEX result_blob ON result (digest) WHERE payload IS NULL",
     "CREATE TABLE garbage (digest TEXT PRIMARY KEY) WITHOUT ROWID",

@@ -59,7 +59,7 @@ class Laid:
         """Take all of them; the files are on the disk when it returns."""
         origin, basis, replace, kind = None, None, None, 0
         rows, weight = self._rows, 0
-        for cid, entry_origin, digest, payload, _, _, recipe, inputs_digest, entry_replace, entry_basis in entries:
+        for cid, entry_origin, digest, payload, _, _, recipe, made_from, entry_replace, entry_basis, source in entries:
             assert payload is not None  # an entry for a cache that encodes
             # Kinds are few and come in runs: to hash one for each record costs as much as all the rest here.
             if entry_origin is not origin or entry_basis is not basis or entry_replace is not replace:
@@ -69,10 +69,10 @@ class Laid:
             text = recipe_column(recipe) if recipe else ""
             if size > INLINE_BYTES:
                 self._write(digest, payload)
-                rows.append((cid, kind, digest, inputs_digest, text, None, size))
+                rows.append((cid, kind, digest, made_from, source, text, None, size))
             else:
                 weight += size
-                rows.append((cid, kind, digest, inputs_digest, text, payload, size))
+                rows.append((cid, kind, digest, made_from, source, text, payload, size))
             weight += len(recipe) + 400  # what a row weighs by itself
             if weight > SPILL_BYTES:
                 self._spill()
@@ -132,7 +132,7 @@ class Laid:
         self._rows.clear()
 
     def _insert(self, db: sqlite3.Connection, table: str) -> None:
-        insert_rows(db, f"INSERT INTO temp.{table}", "(?, ?, ?, ?, ?, ?, ?)", self._rows)
+        insert_rows(db, f"INSERT INTO temp.{table}", "(?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
 
     def _write(self, digest: str, payload: bytes) -> None:
         try:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from threading import RLock
 from typing import Any, NamedTuple
 
-from artdag_fed.cache import Changes, Clash, Entry, Held, Origin, Outcome, Staged, Stored
+from artdag_fed.cache import Changes, Clash, Entry, Held, Made, Origin, Outcome, Staged, Stored
 from artdag_fed.codec import DEFAULT, Codec
 from artdag_fed.dag import recipe_prefix
 from artdag_fed.errors import CodecError
@@ -40,6 +40,7 @@ class _Mark(NamedTuple):
     digest: str | None
     recipe: bytes
     inputs_digest: str
+    source: str = ""
 
 
 class MemoryCache(MutableMapping[Cid, Any]):
@@ -104,7 +105,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
     def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]:
         with self._lock:
             return {
-                cid: Held(self._live[mark.token], mark.token, mark.digest or "")
+                cid: Held(self._live[mark.token], mark.token, mark.digest or "", mark.source)
                 for cid in cids
                 if (mark := self._mark(cid)) is not None
             }
@@ -127,6 +128,14 @@ class MemoryCache(MutableMapping[Cid, Any]):
         with self._lock:
             found = [(cid, m.recipe) for cid, m in self._marks.items() if m.recipe and self._mark(cid) is not None]
         return ((cid, recipe) for cid, recipe in found if recipe.startswith(prefix))
+
+    def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
+        with self._lock:
+            return {
+                cid: Made(self._live[mark.token], self._digest(cid, mark), mark.recipe, mark.inputs_digest)
+                for cid in cids
+                if (mark := self._mark(cid)) is not None
+            }
 
     def _mark(self, cid: object) -> _Mark | None:
         """What is kept beside a result that is held; the mapping may have let it go by itself (a bounded one does)."""
@@ -166,8 +175,8 @@ class MemoryCache(MutableMapping[Cid, Any]):
             self._live = {token: origin for token, origin in self._live.items() if token not in dead}
             self._tokens = {origin: token for token, origin in self._live.items()}
             new = {
-                cid: _Mark(self._token(entry.origin), entry.digest or None, entry.recipe, entry.inputs_digest)
-                for cid, entry in verdicts.storing.items()
+                cid: _Mark(self._token(e.origin), e.digest or None, e.recipe, e.inputs_digest, e.source)
+                for cid, e in verdicts.storing.items()
             }
             if going:
                 self._marks = {cid: mark for cid, mark in self._marks.items() if cid not in going} | new

@@ -281,6 +281,12 @@ def test_a_hostile_server_fails_its_own_pull_in_time_with_an_error_that_names_it
     assert len(str(failed.value)) < 500 and str(failed.value).isprintable()
 
 
+def test_a_redirect_is_followed_five_times_and_no_more() -> None:
+    with Told(elsewhere("/v1/bundle")) as server, pytest.raises(TransportError, match="more than 5 times"):
+        list(http.fetcher({"mallory": server.url})("mallory"))
+    assert len(server.requests) == 1 + 5
+
+
 @pytest.mark.parametrize("name", HAVES)
 def test_a_hostile_answer_to_have_is_an_error_in_time_that_names_the_url(name: str) -> None:
     script, cause = HAVES[name]

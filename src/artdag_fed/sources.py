@@ -2,8 +2,8 @@
 
 Rules: a runner may say what code an op has (`runner.source(op) -> str`, a hash; "" where it is not known); it is asked
 once per op and run. A held result of the same op with other code is used all the same, since its cid is what was asked
-for; but that is said, once per op and run: an event, and a warning by `logging`. Not by `warnings`: its filters can make
-it an error, or drop it where another run has said the like. What came from a peer has no source here.
+for; but that is said, once per op and run: an event, and a warning by `logging`. Not by `warnings`: its filters can
+make it an error, or drop it where another run has said the like. What came from a peer has no source here.
 
 >>> class Runner:
 ...     def source(self, op):

@@ -142,15 +142,8 @@ class DiskCache(MutableMapping[Cid, Any]):
         return {origin_of(peer, lineage): results for peer, lineage, results in rows}
 
     def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]:
-        found = {}
-        for batch in batches(cids):
-            with self.alone() as db:
-                rows = db.execute(
-                    f"SELECT r.cid, r.origin, r.digest, r.source {_ASKED}", (json.dumps(batch),)
-                ).fetchall()
-            for cid, token, digest, source in rows:
-                found[cid] = Held(self._origin(token), token, digest, source)
-        return found
+        rows = self._asked("r.cid, r.origin, r.digest, r.source", cids)
+        return {cid: Held(self._origin(token), token, *more) for cid, token, *more in rows}
 
     def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
         loaded, decode = {}, self._codec.decode
@@ -220,13 +213,15 @@ class DiskCache(MutableMapping[Cid, Any]):
             yield cid, recipe_from(recipe)
 
     def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
-        asked = f"SELECT r.cid, r.origin, r.digest, r.recipe, r.inputs_digest {_ASKED}"
-        found = {}
+        rows = self._asked("r.cid, r.origin, r.digest, r.recipe, r.inputs_digest", cids)
+        return {c: Made(self._origin(token), digest, recipe_from(r), made) for c, token, digest, r, made in rows}
+
+    def _asked(self, columns: str, cids: Iterable[Cid]) -> Iterator[tuple[Any, ...]]:
+        """Rows of `columns` of those that are held, a batch at a time."""
         for batch in batches(cids):
             with self.alone() as db:
-                for cid, token, digest, recipe, made_from in db.execute(asked, (json.dumps(batch),)).fetchall():
-                    found[cid] = Made(self._origin(token), digest, recipe_from(recipe), made_from)
-        return found
+                rows = db.execute(f"SELECT {columns} {_ASKED}", (json.dumps(batch),)).fetchall()
+            yield from rows
 
     def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """The live rows in the order in which they were stored, a batch at a time: no cursor is held in between."""

@@ -34,6 +34,7 @@ def fuzzed(targets: Sequence[str], runs: int, seconds: float, seed: int, work: P
     processes = {}
     for target in targets:
         print(f"{target}: {seeds.write(target, work / target)} seeds, {len(list((work / target).iterdir()))} inputs")
+        (work / f"{target}.json").unlink(missing_ok=True)
         command = [sys.executable, "-m", "tests.fuzz.child", target, str(runs // len(targets)), str(seconds), str(seed)]
         with (work / f"{target}.log").open("wb") as log:
             processes[target] = subprocess.Popen(
@@ -50,6 +51,8 @@ def fuzzed(targets: Sequence[str], runs: int, seconds: float, seed: int, work: P
         if process.returncode == 0 and report.exists():
             told[target] = json.loads(report.read_bytes())
         else:
+            for path in sorted(work.glob(f"{target}-*")):  # what libFuzzer kept: crash, timeout, oom
+                print(f"{path.name}: {path.read_bytes().hex()}")
             tail = (work / f"{target}.log").read_text(errors="replace").splitlines()[-30:]
             told[target] = {"died": f"exit code {process.returncode}", "tail": tail}
     return told

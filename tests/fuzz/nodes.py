@@ -15,7 +15,7 @@ import numpy as np
 
 __all__ = ["edited", "edited_plain", "node"]
 
-TEXTS = ("", "a", "b", "13", "unlucky", "[[[[", '"', '\\"]', "\ud800", "\udc00\ud800", "é", "\U0001f600", "\0", "nan")
+TEXTS = ("", "a", "b", "13", "[[[[", '"', '\\"]', "\ud800", "\udc00\ud800", "é", "\U0001f600", "\0", "nan")
 NUMBERS = (0, 1, -1, 2, 13, 64, 255, 1 << 31, 1 << 63, (1 << 63) - 1, -(1 << 63), -(1 << 63) - 1, 1 << 64, 10**40)
 FLOATS = (0.0, -0.0, 1.5, 1e308, 5e-324, float("inf"), float("nan"))
 DTYPES = (
@@ -111,7 +111,7 @@ def node(rng: random.Random, depth: int) -> Any:
     if kind == "atom":
         return atom(rng) if rng.random() < 0.8 else [rng.choice((None, 5, "", "LIST")), atom(rng)]
     if kind == "type":
-        return [kind, rng.choice(("box", "box", "liar", "none", 5)), node(rng, max(depth - 1, 0))]
+        return [kind, rng.choice(("box", "box", "liar", "unlucky", "none", 5)), node(rng, max(depth - 1, 0))]
     return [kind, *LEAVES[kind](rng)]
 
 

@@ -95,7 +95,9 @@ def replayed(work: Path) -> Iterable[str]:
         return
     for target, told in json.loads(done.stdout).items():
         peak, length = told["peak"]
-        print(f"{target}: {told['inputs']:,} inputs; at most {peak:,} bytes for one of them, of {length:,} bytes")
+        print(f"{target}: {told['inputs']:,} inputs; at most {peak:,} bytes of memory for one, of {length:,} bytes")
+        if peak > seeds.ALONE + seeds.EACH_BYTE * length:
+            yield f"{target}: reading {length:,} bytes took {peak:,} bytes of memory"
         for name, one in sorted(told["files"].items()):
             missing = ", ".join(f"{a}->{b if b > 0 else 'end'}" for a, b in one["missing"])
             print(f"  {name:20} {one['reached']:4} of {one['branches']:4} branches{missing and '; not: ' + missing}")

@@ -1,4 +1,4 @@
-"""Where fuzzing begins: the bundles and payloads of `tests/vectors` and `tests/corpus`."""
+"""Where fuzzing begins, and its bounds: the bundles and payloads of `tests/vectors` and `tests/corpus`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["LONGEST", "TARGETS", "of", "write"]
+__all__ = ["ALONE", "EACH_BYTE", "LONGEST", "TARGETS", "of", "write"]
 
 TESTS = Path(__file__).resolve().parent.parent
 TARGETS = ("bundle", "codec")
 LONGEST = 4096
 """Bytes of an input: what is longer is more of the same, and slower."""
+
+EACH_BYTE, ALONE = 64, 128 << 10
+"""Bytes of memory that reading may take for each byte of an input (`[],` is three, and a list in a list 64), and
+whatever the input: two frames of the interpreter for each of 64 levels are most of it."""
 
 
 def of(target: str) -> Iterator[bytes]:

@@ -3,7 +3,8 @@
 Rules: a target that is held needs none of its inputs; what is not needed is neither looked up for long, nor read, nor
 computed. Results are committed in groups as they are made, bounded in number, bytes and time, so that a crash loses
 little, and a slow node nothing that was finished before it. A failure is never cached. What was computed from something
-that was withdrawn meanwhile is not kept but computed again. Nothing recurses.
+that was withdrawn meanwhile is not kept but computed again. What another run on the same cache object is computing is
+waited for, when there is nothing else to do. Nothing recurses.
 
 This module decides what to compute and asks a cache to keep it; it knows neither peers' bundles nor how a cache stores.
 """
@@ -18,6 +19,7 @@ from typing import Any
 
 from artdag_fed.cache import Entry, Held, Origin, OriginCache, Outcome
 from artdag_fed.callables import Observe, Runner, said
+from artdag_fed.claims import Claimant, Claims
 from artdag_fed.dag import Node
 from artdag_fed.errors import CodecError, RunError
 from artdag_fed.events import Event
@@ -26,7 +28,7 @@ from artdag_fed.names import Cid, PeerId, shown
 from artdag_fed.planning import survey
 from artdag_fed.sources import Sources
 
-__all__ = ["Execution", "execute"]
+__all__ = ["Execution", "Work", "execute"]
 
 
 class _Base:
@@ -76,22 +78,31 @@ def execute(
     keep_going: bool = False,
     observe: Observe | None = None,
     clock: Callable[[], float] = time.monotonic,
+    evaluate: Callable[[Work], None] | None = None,
 ) -> Execution:
     """Compute what is missing and return what was done. `clock` gives seconds, for durations only.
 
-    Raises `RunError` for the first node that fails, unless `keep_going`; what is finished is committed in any case.
+    evaluate: how every target gets a value, or a failure; None is one after the other, in this thread (`parallel` has
+    another). Raises `RunError` for the first node that fails, unless `keep_going`; what is finished is committed in any
+    case.
     """
-    work = _Work(cache, targets, runner, accepts, refresh, keep_going, observe, clock)
-    with work.group:
-        while True:
-            work.evaluate()
-            work.group.flush()
-            if not work.forget_stale():
-                break
+    claims = getattr(cache, "claims", None)  # a cache of one's own need not have any: then no other run is seen
+    with (Claims() if claims is None else claims).enter() as claimant:
+        work = Work(cache, targets, runner, accepts, refresh, keep_going, observe, clock, claimant)
+        with work.group:
+            while True:
+                if evaluate is None:
+                    work.evaluate()
+                else:
+                    evaluate(work)
+                work.done.results = {cid: work.values[cid] for cid in work.targeted if cid in work.values}
+                work.group.flush()
+                if not work.forget_stale():
+                    break
     return work.done.in_order()
 
 
-class _Work:
+class Work:
     """One run: the values in hand, and what is known of each node."""
 
     def __init__(
@@ -104,8 +115,10 @@ class _Work:
         keep_going: bool,
         observe: Observe | None,
         clock: Callable[[], float],
+        claimant: Claimant,
     ) -> None:
         self.cache = cache
+        self.claimant = claimant
         self.encode, self.encodes = cache.codec.encode, cache.encodes
         self.targets = targets
         self.runner = runner
@@ -115,7 +128,8 @@ class _Work:
         self.observe = observe
         self.clock = clock
         self.done = Execution()
-        self.group = Group(cache, clock, self.done.outcomes, observe)
+        self.group = Group(cache, clock, self.done.outcomes, observe, claimant.release)
+        claimant.hurry = self.group.hurry
         self.values: dict[Cid, Any] = {}
         self.facts: dict[Cid, tuple[str, _Base]] = {}  # of what is done: digest, and what it rests on
         self.targeted = {node.cid for node in targets}
@@ -148,28 +162,52 @@ class _Work:
 
     def evaluate(self) -> None:
         """Have a value for every target, or a failure: depth first, so that few values are in hand at a time."""
+        while waiting := self.evaluate_here():
+            self.group.flush()  # nobody may wait for this run while it waits
+            del waiting
+            self.claimant.inbox.get()
+
+    def evaluate_here(self) -> set[Cid]:
+        """Likewise, as far as it goes; the cids that wait for what another run computes right now."""
         stack = list(reversed(self.targets))
         values, facts, planned, done = self.values, self.facts, self.planned, self.done
+        take, news = self.claimant.take, self.claimant.news
+        waiting: set[Cid] = set()
         while stack:
             node = stack[-1]
             cid = node.cid
-            if cid in values or cid in done.failed or ((cid not in planned or cid in facts) and self.have(cid)):
+            if (
+                cid in values
+                or cid in done.failed
+                or ((cid not in planned or cid in facts or cid in news) and self.have(cid))
+            ):
                 stack.pop()
                 continue
             missing = [i for i in node.inputs if i.cid not in values]
             if missing:
-                if cid not in self.planned:  # found missing only now
-                    self.planned.add(cid)
-                    self.count_uses(node)
+                if cid not in planned:  # found missing only now
+                    self.plan(node)
                 broken = [i for i in missing if i.cid in done.failed]
-                if not broken:
-                    stack.extend(reversed(missing))
+                if broken:
+                    self.skip(node, broken[0])
+                elif open_ := [i for i in missing if i.cid not in waiting] if waiting else missing:
+                    stack.extend(reversed(open_))
                     continue
-                self.skip(node, broken[0])
+                else:
+                    waiting.add(cid)
+            elif not take(cid) and not self.refresh:
+                waiting.add(cid)
+            elif cid in news:  # another run was done with it in this very moment
+                self.claimant.release([cid])
+                continue
             else:
                 self.compute(node)
             stack.pop()
-        done.results = {cid: values[cid] for cid in self.targeted if cid in values}
+        return waiting
+
+    def plan(self, node: Node) -> None:
+        self.planned.add(node.cid)
+        self.count_uses(node)
 
     def count_uses(self, node: Node) -> None:
         self.sources.expect(node.inputs)
@@ -179,6 +217,10 @@ class _Work:
 
     def have(self, cid: Cid) -> bool:
         """Whether the value of a node could be had from the cache."""
+        if cid in self.claimant.news:  # it was missing, or refused, before another run was done with it
+            self.claimant.news.discard(cid)
+            self.refused.discard(cid)
+            self.known.pop(cid, None)
         if cid in self.facts:  # done in this run, and let go of since
             self.group.flush()
         elif cid not in self.known and not self.refresh:
@@ -225,16 +267,21 @@ class _Work:
     # --- computing --------------------------------------------------------------------------
 
     def compute(self, node: Node) -> None:
-        """Have the runner compute a node whose inputs are all in hand, and hand the result to the group."""
+        """Have the runner compute a node whose inputs are all in hand, and keep the result."""
         # What a run costs beside the runner is this, ten thousand times a second: hence the locals.
-        cid, inputs, values, observe = node.cid, node.inputs, self.values, self.observe
-        given = tuple([values[i.cid] for i in inputs])
-        began = 0.0 if observe is None else self.clock()
+        values = self.values
+        given = tuple([values[i.cid] for i in node.inputs])
+        began = self.clock()
         try:
             result = self.runner(node.op, given, node.params)
         except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
             self.fail(node, error, "failed")
-            return
+        else:
+            self.keep(node, result, self.clock() - began)
+
+    def keep(self, node: Node, result: Any, seconds: float) -> None:
+        """Take the result of a node whose inputs are done: in hand, and on its way to the cache."""
+        cid, inputs, values = node.cid, node.inputs, self.values
         payload, digest = None, ""
         try:
             payload = self.encode(result)
@@ -243,8 +290,8 @@ class _Work:
             if self.encodes:
                 self.fail(node, error, "gave a result that cannot be kept")
                 return
-        if observe is not None:
-            observe(Event("computed", cid=cid, op=node.op, seconds=self.clock() - began))
+        if self.observe is not None:
+            self.observe(Event("computed", cid=cid, op=node.op, seconds=seconds))
         base = self.base_of(inputs)
         values[cid] = result
         self.facts[cid] = digest, base
@@ -300,6 +347,7 @@ class _Work:
         if not self.keep_going:
             raise failure
         self.done.failed[node.cid] = failure
+        self.claimant.release([node.cid])
 
     def skip(self, node: Node, broken: Node) -> None:
         # What failed in the first place, not what was skipped for it: a long chain would be a long list of causes.

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Generator, Iterable, Iterator
+from concurrent.futures import Executor
 from typing import Any
 
 from artdag_fed.admission import Gate
@@ -29,6 +30,7 @@ from artdag_fed.execute import execute
 from artdag_fed.instance import Federation, Run, cache_of, now, open
 from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
+from artdag_fed.parallel import check_executor, through
 from artdag_fed.planning import Plan, acceptance, survey
 from artdag_fed.record import Bundle, Record
 
@@ -170,20 +172,26 @@ def run(
     trusted: Trust | None = None,
     refresh: bool = False,
     keep_going: bool = False,
+    executor: Executor | None = None,
     observe: Observe | None = None,
 ) -> Run:
     """Compute a DAG from its targets down; what is held already, from anyone, is not computed.
 
     runner: `runner(op, input_results, params) -> result`. trusted: a held result that came from, or rests on, a peer
     for which it is False counts as missing. refresh: compute every node. keep_going: where a node fails, go on with
-    those that do not depend on it.
+    those that do not depend on it. executor: any `concurrent.futures.Executor` to compute through, of threads, of
+    processes or of a cluster; the runner, inputs and params travel, the cache does not. It is not shut down.
+
+    What another run on the same cache object is computing right now is waited for, not computed twice.
 
     Writes what it computes to the cache as it goes, each result with the peers that it rests on. A node that fails, or
     (on a disk) gives a result that the codec cannot carry, raises `RunError` from the cause; what was finished is kept,
-    as it is after Ctrl-C. Raises `StoreError`.
+    as it is after Ctrl-C. An executor that breaks is a `RunError`, too. Raises `StoreError`.
     """
     cache = cache_of(fed)
     check_callable("runner", runner)
+    if executor is not None:
+        check_executor(executor)
     check_callable("trusted", trusted, optional=True)
     check_callable("observe", observe, optional=True)
     targets = _targets(dag)
@@ -195,6 +203,7 @@ def run(
         refresh=refresh,
         keep_going=keep_going,
         observe=observe,
+        evaluate=None if executor is None else through(executor),
     )
     clashes = [clash for outcome in done.outcomes for clash in outcome.clashes]
     _tell_clashes(clashes, observe)

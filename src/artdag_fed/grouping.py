@@ -7,7 +7,7 @@ committed. Time is what the clock that was passed in says. Nothing here decides 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from artdag_fed.cache import Changes, Entry, OriginCache, Outcome
 from artdag_fed.callables import Observe
@@ -24,17 +24,24 @@ GROUP_SECONDS = 0.25  # finished work that a crash may lose; a commit takes a fe
 class Group:
     """Finished results on their way into the cache: committed when they are many, large or old.
 
-    While one node takes long, a thread of ours commits those before it (only where the cache is durable; in memory
-    nothing is gained). What goes wrong there is raised at the next use, or at the end; what could not be committed
-    waits, and is tried once more at the end.
+    While one node takes long, a thread of ours commits those before it (only where the cache is durable, or another run
+    waits for them; else nothing is gained). What goes wrong there is raised at the next use, or at the end; what could
+    not be committed waits, and is tried once more at the end. `committed` is told the cids of each commit, stale ones
+    too.
     """
 
     def __init__(
-        self, cache: OriginCache, clock: Callable[[], float], outcomes: list[Outcome], observe: Observe | None = None
+        self,
+        cache: OriginCache,
+        clock: Callable[[], float],
+        outcomes: list[Outcome],
+        observe: Observe | None = None,
+        committed: Callable[[Iterable[Cid]], None] | None = None,
     ) -> None:
         self._cache = cache
         self._clock = clock
         self._observe = observe
+        self._committed = committed
         self._outcomes = outcomes
         self._lock = threading.RLock()
         self._entries: list[Entry] = []
@@ -42,6 +49,7 @@ class Group:
         self._oldest = 0.0
         self._stale: set[Cid] = set()
         self._ticker: threading.Thread | None = None
+        self._starting = threading.Lock()
         self._stop = threading.Event()
         self._error: BaseException | None = None
 
@@ -57,8 +65,15 @@ class Group:
             if many or now - self._oldest >= GROUP_SECONDS:
                 self.flush()
         if self._ticker is None and self._cache.encodes:
-            self._ticker = threading.Thread(target=self._tick, name="artdag_fed-commit", daemon=True)
-            self._ticker.start()
+            self.hurry()
+
+    def hurry(self) -> None:
+        """See to it, from any thread, that what is finished is committed soon, whatever the run is busy with."""
+        with self._starting:
+            if self._ticker is None and not self._stop.is_set():
+                ticker = threading.Thread(target=self._tick, name="artdag_fed-commit", daemon=True)
+                ticker.start()
+                self._ticker = ticker
 
     def flush_old(self) -> None:
         """Commit if the oldest result waits for longer than `GROUP_SECONDS`."""
@@ -73,9 +88,11 @@ class Group:
             if not self._entries:
                 return
             outcome = self._cache.commit(Changes(put=self._cache.stage(self._entries)))
-            self._entries, self._bytes = [], 0
+            entries, self._entries, self._bytes = self._entries, [], 0
             self._outcomes.append(outcome)
             self._stale |= outcome.stale
+            if self._committed is not None:
+                self._committed([entry.cid for entry in entries])
             self._cache.purge()
         if self._observe is not None:
             self._observe(Event("committed", count=sum(outcome.stored.values())))
@@ -103,7 +120,8 @@ class Group:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stop.set()
+        with self._starting:
+            self._stop.set()
         if self._ticker is not None:
             self._ticker.join()
         error, self._error = self._error, None  # first save what can be saved

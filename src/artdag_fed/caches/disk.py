@@ -31,6 +31,7 @@ from artdag_fed.caches.disk_commit import BATCH, batches, drop, origin_of, put, 
 from artdag_fed.caches.disk_index import open_index, store_error
 from artdag_fed.caches.disk_staging import Laid
 from artdag_fed.caches.disk_views import LiveView
+from artdag_fed.claims import Claims
 from artdag_fed.codec import DEFAULT, Codec
 from artdag_fed.dag import recipe_prefix
 from artdag_fed.errors import CodecError, StoreError
@@ -58,6 +59,7 @@ class DiskCache(MutableMapping[Cid, Any]):
         self.path = os.path.realpath(path)
         self._codec = DEFAULT if codec is None else codec
         self.blobs = Blobs(self.path)
+        self.claims = Claims()
         self._forked = threading.Lock()
         self._inherited: list[sqlite3.Connection] = []
         self._open()

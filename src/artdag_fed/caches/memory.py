@@ -21,6 +21,7 @@ from threading import RLock
 from typing import Any, NamedTuple
 
 from artdag_fed.cache import Changes, Clash, Entry, Held, Made, Origin, Outcome, Staged, Stored
+from artdag_fed.claims import Claims
 from artdag_fed.codec import DEFAULT, Codec
 from artdag_fed.dag import recipe_prefix
 from artdag_fed.errors import CodecError
@@ -68,6 +69,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
         self._mapping = mapping
         self._codec = DEFAULT if codec is None else codec
         self._lock = RLock()
+        self.claims = Claims()
         self._next = itertools.count(1)
         self._live: dict[int, Origin] = {}  # by token; a token that is not here was withdrawn
         self._tokens: dict[Origin, int] = {}  # the same, the other way round

@@ -96,6 +96,8 @@ def replayed(work: Path) -> Iterable[str]:
     for target, told in json.loads(done.stdout).items():
         peak, length = told["peak"]
         print(f"{target}: {told['inputs']:,} inputs; at most {peak:,} bytes of memory for one, of {length:,} bytes")
+        if told["wrong"]:
+            yield f"{target}: something is wrong with {told['wrong']} inputs of the corpus"
         if peak > seeds.ALONE + seeds.EACH_BYTE * length:
             yield f"{target}: reading {length:,} bytes took {peak:,} bytes of memory"
         for name, one in sorted(told["files"].items()):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -45,7 +46,7 @@ def _array(rng: random.Random) -> list[Any]:
     if rng.random() < 0.1:
         shape = [rng.choice(SIZES) for _ in range(rng.choice((1, 2, 65)))]
     try:
-        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        size = int(prod(shape)) * np.dtype(dtype).itemsize
     except (TypeError, ValueError, OverflowError, MemoryError):
         size = 8
     return [dtype, shape, size if rng.random() < 0.9 else rng.choice(SIZES)]

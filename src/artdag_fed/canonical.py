@@ -17,6 +17,7 @@ import json
 import struct
 from collections.abc import Callable
 from json import encoder as json_encoder
+from json import scanner
 from typing import Any
 
 from artdag_fed.errors import CodecError
@@ -175,7 +176,8 @@ def _why_not(value: object) -> str:
 # --- the way back ---------------------------------------------------------------------------
 
 
-_scan = json.JSONDecoder().scan_once  # what else JSON can say, floats and NaN too, comes out as another text again
+# What else JSON can say, floats and NaN too, comes out as another text again.
+_scan: Callable[[str, int], tuple[Any, int]] = scanner.make_scanner(json.JSONDecoder())
 
 
 def from_canonical(text: str) -> Any:

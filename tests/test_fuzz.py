@@ -79,3 +79,10 @@ def test_an_error_of_another_class_is_found(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(KeyError):
         for seed in seeds.of("bundle"):
             bundles.check(seed)
+
+
+def test_a_value_that_lost_a_part_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    take = codec_tagged.Reader.take
+    monkeypatch.setattr(codec_tagged.Reader, "take", lambda self, size: take(self, size)[: 2 if size == 3 else size])
+    with pytest.raises(AssertionError):
+        payloads.check(payloads.joined(b"T", b'["tuple",["bytes",3]]', b"abc"))

@@ -63,7 +63,10 @@ def check(payload: bytes) -> None:
     except CodecError as error:
         assert str(error).isprintable() and len(str(error)) < 1000, str(error)
         return
-    stays(CODEC.encode(value))
+    again = CODEC.encode(value)
+    if payload[:1] == again[:1] == b"T":
+        assert len(split(payload)[2]) == len(split(again)[2]), "what was in the buffers is in the value"
+    stays(again)
     held = HOLDERS[sum(payload) % len(HOLDERS)](value)
     try:
         again = CODEC.encode(held)

@@ -177,7 +177,8 @@ def _why_not(value: object) -> str:
 
 
 # What else JSON can say, floats and NaN too, comes out as another text again.
-_scan: Callable[[str, int], tuple[Any, int]] = scanner.make_scanner(json.JSONDecoder())
+_decoder: Any = json.JSONDecoder()  # typeshed does not know that it has all the settings that a scanner asks for
+_scan: Callable[[str, int], tuple[Any, int]] = scanner.make_scanner(_decoder)
 
 
 def from_canonical(text: str) -> Any:

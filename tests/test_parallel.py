@@ -414,9 +414,9 @@ def test_a_broken_pool_is_explained_and_what_was_finished_is_kept(fed: Federatio
             run(fed, add(n=1), troubled, executor=pool)
     assert caught.value.op == "add@1" and "What was finished before it is kept" in str(caught.value)
     with pytest.raises(RunError, match=r"takes no more work .*shut down"):
-        pool = ThreadPoolExecutor(1)
-        pool.shutdown()
-        run(fed, add(n=1), troubled, executor=pool)
+        ended = ThreadPoolExecutor(1)
+        ended.shutdown()
+        run(fed, add(n=1), troubled, executor=ended)
 
 
 def test_a_runner_from_main_is_told_to_move_into_a_module() -> None:

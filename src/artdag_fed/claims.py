@@ -35,19 +35,14 @@ class Claims:
 
     def _begin(self) -> None:
         self._pid = os.getpid()
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         self.owners: dict[Cid, Claimant] = {}
         self.present: list[Claimant] = []
 
-    @property
-    def lock(self) -> threading.Lock:
-        """What guards the rest. A child that was forked meanwhile begins anew: its parent's runs go on elsewhere."""
-        if self._pid != os.getpid():
-            self._begin()
-        return self._lock
-
     def enter(self) -> Claimant:
         """A run begins: to be entered (`with`) before it looks at what is held."""
+        if self._pid != os.getpid():  # forked meanwhile: the parent's runs go on elsewhere
+            self._begin()
         return Claimant(self)
 
 
@@ -60,6 +55,7 @@ class Claimant:
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
+        self._owners = claims.owners
         self._thread = threading.get_ident()
         self._wanted: set[Cid] = set()
         self.news: set[Cid] = set()
@@ -80,9 +76,10 @@ class Claimant:
 
     def take(self, cid: Cid) -> bool:
         """Whether it is for this run to compute; if not, the inbox tells when whoever does so has let go of it."""
-        claims = self._claims
-        with claims.lock:
-            owner = claims.owners.setdefault(cid, self)
+        if self._owners.setdefault(cid, self) is self:  # in one step, so without the lock: it is asked for every node
+            return True
+        with self._claims.lock:
+            owner = self._owners.setdefault(cid, self)
             if owner is self or owner._thread == self._thread:
                 return True
             self._wanted.add(cid)
@@ -94,13 +91,13 @@ class Claimant:
         """Let go of these: they are committed, or will not be."""
         claims = self._claims
         with claims.lock:
-            freed = [cid for cid in cids if claims.owners.get(cid) is self]
+            freed = [cid for cid in cids if self._owners.get(cid) is self]
+            others = [other for other in claims.present if other is not self]
+            for other in others:
+                other.news.update(freed)  # first: who takes one of them, without the lock, looks there next
             for cid in freed:
-                del claims.owners[cid]
-            for other in claims.present:
-                if other is self:
-                    continue
-                other.news.update(freed)
+                del self._owners[cid]
+            for other in others:
                 told = other._wanted.intersection(freed)
                 if told:
                     other._wanted -= told

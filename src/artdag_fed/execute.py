@@ -271,13 +271,13 @@ class Work:
         # What a run costs beside the runner is this, ten thousand times a second: hence the locals.
         values = self.values
         given = tuple([values[i.cid] for i in node.inputs])
-        began = self.clock()
+        began = 0.0 if self.observe is None else self.clock()
         try:
             result = self.runner(node.op, given, node.params)
         except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
             self.fail(node, error, "failed")
         else:
-            self.keep(node, result, self.clock() - began)
+            self.keep(node, result, 0.0 if self.observe is None else self.clock() - began)
 
     def keep(self, node: Node, result: Any, seconds: float) -> None:
         """Take the result of a node whose inputs are done: in hand, and on its way to the cache."""

@@ -37,6 +37,8 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "workers",
         "parallel",
         "ops",
+        "observers",
+        "difference",
     ),
     ("caches/",),
     ("instance", "federation"),

@@ -30,10 +30,13 @@ from artdag_fed.errors import (
     TransportError,
 )
 from artdag_fed.events import Event, Report
+from artdag_fed.explanation import Explanation, explain
 from artdag_fed.federation import Federation, Run, export, forget, import_, invalidate, plan, pull, run
 from artdag_fed.federation import open as open
 from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId
+from artdag_fed.observers import Tally, progress
+from artdag_fed.ops import Ops
 from artdag_fed.planning import Plan
 from artdag_fed.record import Bundle, Record
 from artdag_fed.signing import hmac_signer, hmac_verifier, raising, verifier
@@ -52,6 +55,7 @@ __all__ = [
     "Dag",
     "DiskCache",
     "Event",
+    "Explanation",
     "Federation",
     "FederationError",
     "Fetch",
@@ -60,6 +64,7 @@ __all__ = [
     "MemoryCache",
     "Node",
     "Observe",
+    "Ops",
     "OriginCache",
     "PeerId",
     "Plan",
@@ -70,9 +75,11 @@ __all__ = [
     "Runner",
     "Sign",
     "StoreError",
+    "Tally",
     "TransportError",
     "Trust",
     "Verify",
+    "explain",
     "export",
     "first_of",
     "forget",
@@ -83,6 +90,7 @@ __all__ = [
     "limited",
     "node",
     "plan",
+    "progress",
     "pull",
     "raising",
     "read_bundle",

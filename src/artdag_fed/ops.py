@@ -241,19 +241,18 @@ def _arguments(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple
     rest = list(reversed(inputs))
     args: list[Any] = []
     kwargs: dict[str, Any] = {}
-    takes_more = several = False
+    takes_more = False
     for parameter in op.parameters:
         name = parameter.name
         if parameter.kind is _Kind.VAR_POSITIONAL:
-            several = True
             args += reversed(rest)
-            rest = []
+            rest = []  # so that what comes behind has to be a param: which one would be an input, nobody could tell
         elif parameter.kind is _Kind.VAR_KEYWORD:
             takes_more = True
         else:
             if name in params:
                 value = params.pop(name)
-            elif rest and not several:
+            elif rest:
                 value = rest.pop()
             else:
                 raise TypeError(

@@ -47,6 +47,18 @@ def test_an_event_and_a_report_show_only_what_they_say() -> None:
     )
 
 
+def test_a_report_has_a_few_examples_of_each_rejection_which_are_not_part_of_equality() -> None:
+    bundle = [Record(f"c{i}", i, "alice" if i % 2 else "mallory") for i in range(20)]
+    report = import_(Federation(), bundle, {"alice"}.__contains__).report
+    assert report.examples == {"untrusted": ("c0", "c2", "c4")}
+    assert report == Report(admitted=10, rejected={"untrusted": 10}) and "c0" not in repr(report)
+    events: list[Event] = []
+    observed = import_(Federation(), bundle, {"alice"}.__contains__, observe=events.append).report
+    assert observed.examples == report.examples and len(events) == 11
+    with pytest.raises(TypeError):
+        report.examples["forged"] = ()  # type: ignore[index]  # wrong on purpose
+
+
 def test_a_report_cannot_be_changed_and_knows_of_no_reason_that_did_not_occur() -> None:
     given = {"forged": 1}
     report = Report(rejected=given)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import pytest
@@ -254,6 +255,40 @@ def test_two_changes_are_two_differences_the_nearer_first(fed: Federation) -> No
     ]
 
 
+@pytest.mark.parametrize("edit", ["param", "inserted"])
+def test_the_relative_is_found_among_many_that_look_more_alike_from_above(fed: Federation, edit: str) -> None:
+    def top(bottom: Node) -> Node:
+        return node("mix@1", node("left@1", bottom), node("right@1", bottom))
+
+    old = node("load@1", path="a", radius=3)
+    run(fed, Dag(top(old), node("left@1", node("load@1", path="a", radius=5))), runner)
+    for n in range(80):  # newer, and of the same op and params
+        run(fed, node("mix@1", node("scan@1", n=n), node("scan@1", n=-n)), runner)
+    new = node("load@1", path="a", radius=4) if edit == "param" else node("grade@1", old)
+    found = explain(fed, top(new))
+    assert found.relative == top(old).cid and [d.kind for d in found.differences] == [edit]
+
+
+def test_one_input_more_or_less_at_any_place_is_one_difference(fed: Federation) -> None:
+    a, b, c, x = (node("load@1", path=path) for path in "abcx")
+    run(fed, node("mix@1", a, b, c), runner)
+    for inputs, said in (
+        ((x, a, b, c), "input 0 is new: load@1(path='x')"),
+        ((a, b, x, c), "input 2 is new: load@1(path='x')"),
+        ((b, c), f"input 0 is gone: it was {a.cid[:12]}"),
+        ((a, c), f"input 1 is gone: it was {b.cid[:12]}"),
+    ):
+        [difference] = explain(fed, node("mix@1", *inputs)).differences
+        assert (difference.kind, difference.path, difference.what) == ("input", (), said)
+
+
+def test_another_step_in_the_place_of_an_input_is_one_difference_that_names_both(fed: Federation) -> None:
+    run(fed, node("blur@1", node("load@1", path="a"), radius=1), runner)
+    [difference] = explain(fed, node("blur@1", node("scan@1", dpi=300), radius=1)).differences
+    assert difference.kind == "input" and difference.path == (0,)
+    assert str(difference) == "input 0 differs: it is scan@1(dpi=300), held is load@1(path='a')"
+
+
 def test_where_nothing_is_like_it_that_is_said(fed: Federation) -> None:
     run(fed, node("load@1", path="a"), runner)
     found = explain(fed, node("sharpen@1", node("scan@1", dpi=300), node("scan@1", dpi=600)))
@@ -274,7 +309,9 @@ def test_what_peers_sent_as_recipes_does_no_harm(fed: Federation) -> None:
         return True
 
     recipes = [b"", b"\n\n\n", b"artdag-fed node v1\n1\n\n{}", b'artdag-fed node v1\n"blur@1"\nxyz\n[', b"\xff" * 100]
-    fed = import_(fed, [Record(f"c{i}", i, "alice", recipe=recipe) for i, recipe in enumerate(recipes)], everyone)
+    records = [Record(sha256(recipe).hexdigest(), 1, "alice", recipe=recipe) for recipe in recipes]
+    fed = import_(fed, records, everyone)
+    assert len(fed) == len(records)
     assert explain(fed, chain(2)).relative is None
 
 

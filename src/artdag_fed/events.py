@@ -19,7 +19,7 @@ from typing import Literal
 
 from artdag_fed.names import Cid, PeerId
 
-__all__ = ["REASONS", "Event", "Kind", "Reason", "Report"]
+__all__ = ["EXAMPLES", "REASONS", "Event", "Kind", "Reason", "Report"]
 
 Kind = Literal[
     "rejected",  # a record was refused at the gate: reason, cid and peer as the record has them, where they are text
@@ -48,6 +48,8 @@ REASONS: tuple[Reason, ...] = (
     "recipe",  # its recipe is not what its cid is the hash of
 )
 
+EXAMPLES = 3  # enough to look one up; a bundle may be rejected a million times
+
 
 def _brief(value: object) -> str:
     """The repr of a dataclass with only the fields that say something."""
@@ -55,6 +57,8 @@ def _brief(value: object) -> str:
     for f in fields(value):  # type: ignore[arg-type]  # both callers are dataclasses
         said = getattr(value, f.name)
         spelt = repr(dict(said) if isinstance(said, Mapping) else said)
+        if not f.repr:
+            continue
         if f.name == "kind":
             parts.append(spelt)
         elif said:
@@ -92,7 +96,8 @@ class Report:
     `conflicts`: records of results that were held with another digest; `rejected`: records refused, by reason (see
     `REASONS`; 0 for a reason that did not occur); `dropped`: results that are no longer readable; `resting_on`: after
     an import, how many of the admitted rest on which other peer; after `invalidate`, how many that stay rest on its
-    peer.
+    peer; `examples`: the cids of the first `EXAMPLES` records that were rejected for each reason, as they claimed, for
+    people: not part of equality or of the repr.
     """
 
     admitted: int = 0
@@ -101,9 +106,11 @@ class Report:
     rejected: Mapping[str, int] = field(default_factory=dict)
     dropped: int = 0
     resting_on: Mapping[PeerId, int] = field(default_factory=dict)
+    examples: Mapping[str, tuple[Cid, ...]] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("rejected", "resting_on"):
             object.__setattr__(self, name, MappingProxyType(Counter(getattr(self, name))))
+        object.__setattr__(self, "examples", MappingProxyType(dict(self.examples)))
 
     __repr__ = _brief

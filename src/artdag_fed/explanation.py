@@ -27,7 +27,7 @@ from hashlib import sha256
 
 from artdag_fed.cache import Made, OriginCache
 from artdag_fed.dag import Dag, Node
-from artdag_fed.difference import Difference, differences
+from artdag_fed.difference import Difference, differences, parsed
 from artdag_fed.instance import Federation, cache_of
 from artdag_fed.names import Cid, PeerId, shown
 
@@ -175,8 +175,10 @@ class _Search:
         best: Cid | None = None
         found: tuple[Difference, ...] = ()
         for cid in self.relatives()[:TRIED]:
+            if parsed(self.recipe_of(cid)) is None:  # a peer may send as a recipe whatever hashes to the cid
+                continue
             here = differences(self.target, cid, self.recipe_of, is_held=self.is_held, most=MANY)
-            if best is None or _cost(here) < _cost(found):
+            if best is None or len(here) < len(found):
                 best, found = cid, here
         if best is None:  # a new step on top of what is there is like that
             best = next((i.cid for i in self.target.inputs if self.is_held(i.cid) and self.recipe_of(i.cid)), None)
@@ -268,8 +270,3 @@ def _distance(wanted: Sequence[bytes], held: Sequence[bytes]) -> float:
             distance += max(len(now), len(was)) - sum(a == b for a, b in zip(now, was, strict=False))
         distance += 0.5
     return distance
-
-
-def _cost(found: tuple[Difference, ...]) -> float:
-    """How much differs: a thing that was changed is less than another thing in its place, or one that is not known."""
-    return sum({"input": 1.5, "unknown": 2.0}.get(difference.kind, 1.0) for difference in found)

@@ -25,7 +25,7 @@ from artdag_fed.cache import Changes, Clash, Entry, OriginCache
 from artdag_fed.callables import Fetch, Observe, Runner, Sign, Trust, Verify, asked_once, check_callable, said
 from artdag_fed.dag import Dag, Node, recipe_inputs
 from artdag_fed.errors import BundleError, FederationError, TransportError
-from artdag_fed.events import Event, Report
+from artdag_fed.events import EXAMPLES, Event, Report
 from artdag_fed.execute import execute
 from artdag_fed.instance import Federation, Run, cache_of, now, open
 from artdag_fed.limits import Limits
@@ -286,6 +286,7 @@ def _import(
     cache: OriginCache, gate: Gate, records: Iterable[Record], observe: Observe | None, asked: PeerId = ""
 ) -> Federation:
     rejected = Counter[str]()
+    examples: dict[str, list[Cid]] = {}
 
     def admitted() -> Iterator[Entry]:
         for record in records:
@@ -294,9 +295,13 @@ def _import(
                 yield verdict
                 continue
             rejected[verdict] += 1
+            if observe is None and rejected[verdict] > EXAMPLES:
+                continue
+            claims: tuple[object, ...] = (record.cid, record.peer)
+            cid, peer = (claim[:255] if isinstance(claim, str) else "" for claim in claims)
+            if rejected[verdict] <= EXAMPLES:
+                examples.setdefault(verdict, []).append(cid)
             if observe is not None:
-                claims: tuple[object, ...] = (record.cid, record.peer)
-                cid, peer = (claim[:255] if isinstance(claim, str) else "" for claim in claims)
                 observe(Event("rejected", cid=cid, peer=peer, reason=verdict))
 
     outcome = cache.commit(Changes(put=cache.stage(admitted())))
@@ -308,7 +313,8 @@ def _import(
     resting = Counter[PeerId]()
     for origin, number in outcome.stored.items():
         resting.update(dict.fromkeys(origin.lineage, number))
-    return now(cache, Report(count, outcome.unchanged, len(outcome.clashes), rejected, resting_on=resting))
+    shortened = {reason: tuple(cids) for reason, cids in examples.items()}
+    return now(cache, Report(count, outcome.unchanged, len(outcome.clashes), rejected, 0, resting, shortened))
 
 
 def _records(bundle: Any, most: int, what: str) -> Iterator[Record]:

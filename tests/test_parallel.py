@@ -327,12 +327,14 @@ def test_few_nodes_are_under_way_at_a_time_and_what_is_not_begun_is_cancelled() 
 
         def __init__(self) -> None:
             self.kept: list[tuple[Future[Any], Any, Any]] = []
+            self.given = 0
 
         def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
             future: Future[Any] = Future()
             self.kept.append((future, fn, args))
-            assert len(self.kept) <= 6
-            if len(self.kept) == 6:
+            self.given += 1
+            assert self.given <= 6
+            if self.given == 6:
                 first, fn, args = self.kept.pop(0)
                 first.set_result(fn(*args))
             return future
@@ -374,6 +376,20 @@ def test_keep_going_collects_failures_and_skips_only_what_depended_on_them(
     assert done[fine] == 4 and set(done.computed) == set(done.federation) == {good.cid, fine.cid}
     with pytest.raises(RunError, match=r"'add@1' was skipped .* since 'add@1' failed .*: ZeroDivisionError"):
         _ = done[on_that]
+
+
+def test_a_chunk_goes_on_after_a_failure_only_where_it_may_and_never_with_what_needs_it() -> None:
+    runner = Counting()
+
+    def fails(op: str, inputs: Any, params: Mapping[str, Any]) -> int:
+        runner(op, inputs, params)
+        return 1 // (7 - params["n"])
+
+    steps: list[workers.Step] = [("a@1", (), {"n": 7}), ("b@1", (~0,), {"n": 1}), ("c@1", (), {"n": 6})]
+    answer = workers.perform(workers.Chunk(fails, steps, [], go_on=True))
+    assert (answer.results, list(answer.errors), runner.asked) == ([None, None, 1], [0], [7, 6])
+    answer = workers.perform(workers.Chunk(fails, steps, []))
+    assert (answer.results, list(answer.errors), runner.asked) == ([None], [0], [7, 6, 7])
 
 
 def test_an_exception_that_cannot_be_unpickled_fails_its_node_and_not_the_pool(processes: Any) -> None:
@@ -584,10 +600,34 @@ def test_a_run_inside_a_runner_does_not_wait_for_the_run_around_it(fed: Federati
 
     def runner(op: str, inputs: Any, params: Mapping[str, Any]) -> int:
         if params["n"] == 2:
-            assert run(fed, low, sums).value == 1
+            assert run(fed, top, sums).value == 3  # would wait for itself
         return sums(op, inputs, params)
 
     assert run(fed, top, runner).value == 3
+
+
+@EXECUTORS
+def test_what_is_finished_is_handed_over_while_its_run_goes_on(
+    fed: Federation, executor: str | None, request: pytest.FixtureRequest
+) -> None:
+    pool = request.getfixturevalue(executor) if executor else None
+    began, over = threading.Event(), threading.Event()
+
+    def slow(op: str, inputs: Any, params: Mapping[str, Any]) -> int:
+        if params["n"] == 3:
+            began.set()
+            assert over.wait(LONG), "the other run waits for the end of this one"
+        return sums(op, inputs, params)
+
+    def second() -> Any:
+        assert began.wait(LONG)
+        done = run(fed, chain(2), slow, executor=pool)
+        over.set()
+        return done
+
+    top = node("slow@1", chain(2), n=3)  # of its own op, since what goes together comes back together
+    one, two = both(lambda: run(fed, top, slow, executor=pool), second)
+    assert (one.value, two.value, two.computed) == (6, 3, ())
 
 
 def test_what_another_run_computed_of_someone_not_trusted_is_computed_again(fed: Federation) -> None:
@@ -604,11 +644,25 @@ def test_what_another_run_computed_of_someone_not_trusted_is_computed_again(fed:
     assert (one.value, two.value) == (102, 3)
 
 
+def test_a_result_that_two_runs_refuse_is_computed_once(fed: Federation) -> None:
+    low = add(n=1)
+    fed = import_(fed, [Record(low.cid, 100, "alice")], lambda peer: True)
+    runner = Meeting(fed.cache)
+
+    def second() -> Any:
+        assert runner.began.wait(LONG)
+        return run(fed, low, runner, trusted=lambda peer: False)
+
+    one, two = both(lambda: run(fed, low, runner, trusted=lambda peer: False), second)
+    assert (one.value, two.value, runner.asked) == (1, 1, [1])
+
+
 def test_a_forked_child_does_not_wait_for_the_runs_of_its_parent() -> None:
     cache = MemoryCache()
-    with cache.claims.enter() as claimant:
+    with both(cache.claims.enter)[0] as claimant:  # of another thread
         assert claimant.take(add().cid)
         pid = os.fork()
         if pid == 0:
+            signal.alarm(LONG)
             os._exit(run(Federation(cache), add(), sums).value)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

@@ -13,7 +13,7 @@ The first byte of a payload is its kind:
     J  the rest is JSON in UTF-8, and means what it says: null, true, false, integers of 64 bits with their sign, finite
        floats in Python's shortest repr, text, arrays as lists, objects as dicts. Written without white space; only `"`,
        `\\` and control characters are escaped. Of equal keys in an object the last one counts. Numbers beyond these
-       bounds, which are never written, are read as Python reads them: an int of any size, a float too large as infinity.
+       bounds are never written; they are read as Python reads them, a float that is too large as infinity.
     B  the rest is the value, a `bytes`.
     T  everything else: the length of a JSON text (8 bytes, big-endian), that text, and buffers one behind the other, in
        the order in which the text names them. In the text a number, text, null, true or false means itself; an array

@@ -640,7 +640,7 @@ def test_a_wide_flat_payload_costs_no_more_than_its_lists() -> None:
         np.arange(10)[::2], np.arange(6).reshape(2, 3).T, np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.array(5),
         np.zeros((0, 3)), np.zeros((3, 0, 2), "f4"), np.arange(4, dtype=">i2"), np.array(["é", "ab"], dtype=">U2"),
         np.array("ab"), np.array([b"a", b"bcd"]), np.array(["NaT", "2024-01-01"], "M8[us]"), np.array([1], "m8[25s]"),
-        np.array([1], "m8"), np.array([True, False]), np.array([np.nan, -0.0, np.inf], "f2"), np.array([1j], "c8"),
+        np.array([1], "m8[s]"), np.array([True, False]), np.array([np.nan, -0.0, np.inf], "f2"), np.array([1j], "c8"),
         np.broadcast_to(np.arange(3), (2, 3)), np.zeros(0, "U5"), np.arange(3)[::-1], np.arange(3, dtype="q"),
     ],
     ids=lambda a: f"{a.dtype.str}{a.shape}",
@@ -657,7 +657,7 @@ def test_an_array_comes_back_as_a_fresh_writable_contiguous_one(array: Any) -> N
     "scalar",
     [
         np.float64(1.5), np.float32(-0.0), np.float16(2), np.int64(-1), np.uint8(255), np.bool_(True), np.complex64(1j),
-        np.datetime64("NaT"), np.datetime64(5, "ns"), np.timedelta64(3, ("s", 25)), np.str_("é\0"), np.str_(""),
+        np.datetime64("NaT", "s"), np.datetime64(5, "ns"), np.timedelta64(3, ("s", 25)), np.str_("é\0"), np.str_(""),
         np.bytes_(b"a\0"), np.bytes_(b""),
     ],
     ids=repr,

@@ -87,6 +87,7 @@ def test_an_answer_that_is_cut_off_counts_for_nothing(cut: int) -> None:
         got(FakePeer("alice", OFFERS, cut=cut))
 
 
+@pytest.mark.slow
 def test_no_bit_that_is_flipped_makes_anything_wrong_accepted() -> None:
     size = len(FakePeer("alice", OFFERS).data())
     kept = 0

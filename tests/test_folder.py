@@ -314,6 +314,7 @@ def offered(path: Path) -> dict[str, Any]:
     return {cid: got.cache[cid] for cid in got}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("after", [False, True], ids=["failing", "failing after it was done"])
 def test_a_publisher_that_fails_at_any_call_leaves_the_old_offer_or_the_new_one(
@@ -423,6 +424,7 @@ def test_a_publisher_that_is_killed_leaves_the_old_offer_or_the_new_one(drive: P
     assert set(files(drive, ".bundle")) == named and not any(name.startswith(".") for name in files(drive))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("small")
 def test_two_publishers_and_readers_at_once_see_whole_offers_alone(drive: Path) -> None:
     publish(alice(10), "alice", drive)
@@ -515,6 +517,7 @@ def test_a_folder_that_is_synced_half_is_told_apart_and_nothing_is_kept(drive: P
         fetched(drive, known={"c0"})
 
 
+@pytest.mark.slow
 def test_every_single_bit_flip_in_a_folder_is_refused(drive: Path) -> None:
     publish(alice(2), "alice", drive)
     expected = {cid: alice(2).cache[cid] for cid in alice(2)}

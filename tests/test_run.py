@@ -144,7 +144,7 @@ def test_several_targets_repeated_ones_and_none(fed: Federation, runner: Any) ->
     assert (empty.results, empty.computed, empty.reused) == ((), (), ())
 
 
-@pytest.mark.parametrize("length", [100_000])
+@pytest.mark.parametrize("length", [pytest.param(100_000, marks=pytest.mark.slow), 10_000])
 def test_a_very_long_chain_runs_cold_and_warm(fed: Federation, length: int) -> None:
     top = chain(length)
 

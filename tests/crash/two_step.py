@@ -40,7 +40,7 @@ class TwoStepCache(DiskCache):
 def _move(db: sqlite3.Connection, rows: list[tuple[int, int, int]]) -> None:
     """Give results these origins, and keep the counts right."""
     for origin, id, size in rows:
-        held = "(SELECT origin FROM result WHERE id = ?1)"
-        db.execute(f"UPDATE origin SET results = results - 1, bytes = bytes - ?2 WHERE id = {held}", (id, size))
-        db.execute("UPDATE result SET origin = ?2 WHERE id = ?1", (id, origin))
-        db.execute("UPDATE origin SET results = results + 1, bytes = bytes + ?2 WHERE id = ?1", (origin, size))
+        held = "(SELECT origin FROM result WHERE id = ?)"
+        db.execute(f"UPDATE origin SET results = results - 1, bytes = bytes - ? WHERE id = {held}", (size, id))
+        db.execute("UPDATE result SET origin = ? WHERE id = ?", (origin, id))
+        db.execute("UPDATE origin SET results = results + 1, bytes = bytes + ? WHERE id = ?", (size, origin))

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 import resource
 import shutil
 import sqlite3
 import subprocess
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -22,37 +20,13 @@ import pytest
 from artdag_fed import DiskCache, Federation, Record, StoreError, import_, invalidate, node, run
 from artdag_fed.caches import disk_index
 from artdag_fed.caches.disk_blobs import Area
+from tests.children import Child
 
 LARGE = b"large" * 20_000
 V1 = Path(__file__).parent / "vectors" / "cache-v1"
 
 
 # --- what the tests share -----------------------------------------------------------------------
-
-
-class Child:
-    """A forked process that does `work` and hands back what it returned, or what it raised as an `AssertionError`."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._read, write = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                answer = True, work()
-            except BaseException:
-                answer = False, traceback.format_exc()
-            with open(write, "wb") as file:
-                pickle.dump(answer, file)
-            os._exit(0)
-        os.close(write)
-
-    def result(self) -> Any:
-        with open(self._read, "rb") as file:
-            said = file.read()
-        os.waitpid(self.pid, 0)
-        done, answer = pickle.loads(said)
-        assert done, f"in the child: {answer}"
-        return answer
 
 
 def tree(place: Path) -> dict[str, Any]:

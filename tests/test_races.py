@@ -6,12 +6,10 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import pickle
 import signal
 import sqlite3
 import sys
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,36 +35,12 @@ from artdag_fed import (
 from artdag_fed.cache import Changes, Entry, Origin
 from artdag_fed.caches import disk_index
 from artdag_fed.caches.disk_blobs import Area
+from tests.children import Child
 
 LARGE = b"large" * 20_000
 
 
 # --- what the tests share -----------------------------------------------------------------------
-
-
-class Child:
-    """A forked process that does `work` and hands back what it returned, or what it raised as an `AssertionError`."""
-
-    def __init__(self, work: Callable[[], Any]) -> None:
-        self._read, write = os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                answer = True, work()
-            except BaseException:
-                answer = False, traceback.format_exc()
-            with open(write, "wb") as file:
-                pickle.dump(answer, file)
-            os._exit(0)
-        os.close(write)
-
-    def result(self) -> Any:
-        with open(self._read, "rb") as file:
-            said = file.read()
-        os.waitpid(self.pid, 0)
-        done, answer = pickle.loads(said)
-        assert done, f"in the child: {answer}"
-        return answer
 
 
 @pytest.fixture(params=["memory", "disk"])

@@ -37,7 +37,7 @@ from artdag_fed import (
     read_bundle,
     write_bundle,
 )
-from artdag_fed.bundle import MAGIC, READ_BYTES
+from artdag_fed.bundle import MAGIC, READ_BYTES, bundle_chunks
 from artdag_fed.bundle_header import BLOCK_BYTES, BLOCK_RECORDS
 
 VECTORS = Path(__file__).parent / "vectors"
@@ -194,6 +194,12 @@ def test_a_large_record_has_a_block_of_its_own_and_many_small_ones_share_one() -
         at += 4 + length + sum(numbers[m + n :])
     assert sizes == [3, 1, 3]
     assert read(stream) == records
+
+
+def test_the_chunks_of_a_bundle_are_what_is_written_and_none_is_empty() -> None:
+    for records in ([], some(5), [*some(BLOCK_RECORDS + 3), Record("large", bytes(BLOCK_BYTES), "alice")]):
+        chunks = list(bundle_chunks(iter(records)))
+        assert b"".join(chunks) == written(records) and all(chunks)
 
 
 def test_short_reads_and_short_writes_make_no_difference() -> None:

@@ -29,6 +29,7 @@ from artdag_fed import (
     Federation,
     InvalidName,
     Limits,
+    Record,
     TransportError,
     export,
     import_,
@@ -40,7 +41,7 @@ from artdag_fed import (
 from artdag_fed.bundle import read_bundle, write_bundle
 from artdag_fed.signing import hmac_signer, hmac_verifier
 from artdag_fed.transport import digests_of, is_partial
-from artdag_fed.transports import http, http_client, http_connection, http_wire
+from artdag_fed.transports import http, http_client, http_connection, http_server, http_wire
 from tests.http_servers import Told, answering, head, serving
 
 ALICE = {"alice"}.__contains__
@@ -147,6 +148,13 @@ def test_records_are_signed_as_they_are_sent() -> None:
     assert bob.report.admitted == len(HELD)
 
 
+def started(application: Any) -> Any:
+    """The body of the whole bundle, as a WSGI server has it; its `write()` is not to be used."""
+    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/v1/bundle"}
+    setup_testing_defaults(environ)
+    return application(environ, lambda status, headers: None)
+
+
 def test_a_large_bundle_is_sent_while_it_is_read() -> None:
     order: list[str] = []
 
@@ -154,12 +162,9 @@ def test_a_large_bundle_is_sent_while_it_is_read() -> None:
         order.append("read")
         return b"signature"
 
-    def start_response(*_: Any) -> Callable[[bytes], None]:
-        return lambda data: order.append("sent") if len(data) >= 400_000 else None
-
     fed = Federation({f"c{n}": bytes(400_000) for n in range(10)})
-    environ: dict[str, Any] = {"REQUEST_METHOD": "GET", "PATH_INFO": "/v1/bundle"}
-    list(http.app(fed, "alice", sign=sign)(environ, start_response))  # type: ignore[arg-type]  # as above
+    for chunk in started(http.app(fed, "alice", sign=sign)):
+        order += ["sent"] * (len(chunk) >= 400_000)
     ahead = [order[: at + 1].count("read") - order[: at + 1].count("sent") for at in range(len(order))]
     assert order.count("sent") == 10 and max(ahead) <= 2, order
 
@@ -442,6 +447,26 @@ def test_a_server_that_fails_on_the_way_leaves_a_bundle_without_its_trailer() ->
     with serving(http.app(alice, "alice", sign=sign)) as server, pytest.raises(BundleError, match=cut_off):
         pull(bob, http.fetcher({"alice": server.url}), "alice", ALICE)
     assert len(bob) == 0 and any("the key was taken away" in text for text in server.errors)
+
+
+def test_a_client_that_hangs_up_has_the_reading_closed() -> None:
+    records = iter([Record("c1", bytes(400_000), "alice"), Record("c2", 2, "alice")])
+    closed: list[str] = []
+
+    def reading() -> Any:
+        try:
+            yield from records
+        finally:
+            closed.append("closed")
+
+    read = reading()
+    body: Any = http_server._sent(read)
+    assert next(body) == b"artdag-fed bundle v1\n" and next(body)
+    body.close()
+    assert closed == ["closed"] and next(read, None) is None
+    unbegun: Any = started(http.app(Federation(HELD), "alice"))
+    unbegun.close()
+    assert list(unbegun) == []
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from itertools import accumulate, chain
 from typing import Any, Final, Protocol
 
@@ -32,7 +32,7 @@ from artdag_fed.limits import Limits
 from artdag_fed.names import PeerId, shown
 from artdag_fed.record import Record, encoded_rows
 
-__all__ = ["MAGIC", "Readable", "Writable", "read_bundle", "write_bundle"]
+__all__ = ["MAGIC", "Readable", "Writable", "bundle_chunks", "read_bundle", "write_bundle"]
 
 MAGIC: Final = b"artdag-fed bundle v1\n"
 
@@ -68,8 +68,23 @@ def write_bundle(fp: Writable, records: Iterable[Record]) -> int:
     broken then: it has no trailer.
     """
     write = _writer(fp)
+    chunk = b""
+    for chunk in bundle_chunks(records):
+        write(chunk)
+    return int.from_bytes(chunk[4:12], "big")  # the last one is the trailer
+
+
+def bundle_chunks(records: Iterable[Record]) -> Generator[bytes, None, None]:
+    """The bytes that `write_bundle` writes, in pieces that are not empty, for whoever has to be asked for bytes.
+
+    A record is read when the pieces before it were taken, so this takes the memory of one block. It raises what
+    `write_bundle` does; only whoever came to its end has a whole bundle. Closing it leaves `records` as they are.
+
+    >>> b"".join(bundle_chunks([])).startswith(MAGIC)
+    True
+    """
     checked = hashlib.sha256(MAGIC)
-    write(MAGIC)
+    yield MAGIC
     count = 0
     for block in _blocks(records):
         head = write_header(block)
@@ -77,15 +92,13 @@ def write_bundle(fp: Writable, records: Iterable[Record]) -> int:
         checked.update(prefixed)
         bodies = chain.from_iterable(zip(block.recipes, block.payloads, strict=True))
         if len(block.cids) > 1:
-            write(b"".join((prefixed, *bodies)))
+            yield b"".join((prefixed, *bodies))
         else:  # it may be large: as it is
-            for data in (prefixed, *bodies):
-                write(data)
+            yield from filter(None, (prefixed, *bodies))
         count += len(block.cids)
     end = bytes(4) + count.to_bytes(8, "big")
     checked.update(end)
-    write(end + checked.digest())
-    return count
+    yield end + checked.digest()
 
 
 def _blocks(records: Iterable[Record]) -> Iterator[Block]:

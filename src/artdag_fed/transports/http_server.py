@@ -12,7 +12,6 @@ What it leaves to the WSGI server: TLS, how long a client may take, how many the
 >>> application = app(Federation({"c1": [1, 2.5]}), "alice")
 >>> def start_response(status, headers):
 ...     print(status)
-...     return lambda data: print(len(data), "bytes")
 >>> application({"REQUEST_METHOD": "HEAD", "PATH_INFO": "/v1/bundle"}, start_response)
 200 OK
 []
@@ -22,12 +21,12 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from http import HTTPStatus
-from typing import NamedTuple
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from artdag_fed.bundle import write_bundle
+from artdag_fed.bundle import bundle_chunks
 from artdag_fed.callables import Sign, Trust, check_callable
 from artdag_fed.errors import CodecError
 from artdag_fed.federation import export
@@ -84,7 +83,7 @@ def app(
     for name, value in (("trusted", trusted), ("sign", sign), ("authorize", authorize)):
         check_callable(name, value, optional=True)
 
-    def offered(cids: Iterable[Cid] | None) -> Iterator[Record]:
+    def offered(cids: Iterable[Cid] | None) -> Generator[Record, None, None]:
         """What `export` gives, without what has no bytes: one odd object in memory must not silence an instance."""
         fed = instance if isinstance(instance, Federation) else instance()
         return _with_bytes(iter(export(fed, peer_id, cids, trusted=trusted)), sign)
@@ -99,7 +98,7 @@ def app(
         made = {record.cid: record.digest for record in _with_bytes(export(fed, peer_id, unknown), None)}
         return {cid: digest or made[cid] for cid, digest in known.items() if digest or cid in made}
 
-    def answer(environ: WSGIEnvironment) -> bytes | Iterator[Record]:
+    def answer(environ: WSGIEnvironment) -> bytes | Generator[Record, None, None]:
         """The body of the answer, or the records of which it is; `_Refusal` where what was asked for is not given."""
         path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
         if path not in METHODS:
@@ -120,7 +119,7 @@ def app(
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         status = HTTPStatus.OK
         headers = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-        body: bytes | Iterator[Record]
+        body: bytes | Generator[Record, None, None]
         try:
             body = answer(environ)
         except _Refusal as refusal:
@@ -135,12 +134,9 @@ def app(
             start_response(f"{status.value} {status.phrase}", headers)
             return [body] if wanted else []
         headers.append(("Content-Type", BUNDLE_TYPE))
-        write = start_response(f"{status.value} {status.phrase}", headers)
-        if wanted:
-            # A bundle is written, not pulled; for that WSGI has write(). What is raised on the way ends the connection:
-            # the WSGI server logs it, and what was sent has no trailer.
-            write_bundle(_Body(write), body)
-        return []
+        start_response(f"{status.value} {status.phrase}", headers)
+        # What is raised on the way ends the connection: the WSGI server logs it, and what was sent has no trailer.
+        return _sent(body) if wanted else []
 
     return application
 
@@ -185,7 +181,7 @@ def _error(why: str) -> bytes:
     return json.dumps({"error": why}).encode()
 
 
-def _with_bytes(records: Iterable[Record], sign: Sign | None) -> Iterator[Record]:
+def _with_bytes(records: Iterable[Record], sign: Sign | None) -> Generator[Record, None, None]:
     for record in records:
         try:
             record.payload  # noqa: B018  # it is made when it is first asked for
@@ -195,7 +191,7 @@ def _with_bytes(records: Iterable[Record], sign: Sign | None) -> Iterator[Record
         yield record if sign is None else record.signed(sign)
 
 
-class _Body(NamedTuple):
-    """`write()` of a WSGI server, as the file that a bundle is written to."""
-
-    write: Callable[[bytes], object]
+def _sent(records: Generator[Record, None, None]) -> Iterator[bytes]:
+    """The body of a bundle. A client that hangs up has the server close this, and with it what it reads."""
+    with closing(records):
+        yield from bundle_chunks(records)

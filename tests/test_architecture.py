@@ -30,6 +30,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "bundle_header",
         "bundle",
         "transport",
+        "agreement",
         "planning",
         "grouping",
         "sources",

@@ -13,6 +13,7 @@
 0
 """
 
+from artdag_fed.agreement import quorum
 from artdag_fed.bundle import read_bundle, write_bundle
 from artdag_fed.cache import Cache, OriginCache
 from artdag_fed.caches.disk import DiskCache
@@ -92,6 +93,7 @@ __all__ = [
     "plan",
     "progress",
     "pull",
+    "quorum",
     "raising",
     "read_bundle",
     "retrying",

@@ -25,6 +25,7 @@ Kind = Literal[
     "rejected",  # a record was refused at the gate: reason, cid and peer as the record has them, where they are text
     "committed",  # `count` results became readable, together
     "conflict",  # two results for one cid: `held` and `offered` digests, `peer` the one that offered; reason: who stays
+    "unheard",  # a peer whose word was wanted (`quorum`) gave none, or broke off: reason says why
     "withdrawn",  # origins were marked as withdrawn: `count` results of `peer` are unreadable from here on
     "dropped",  # `count` results were dropped by name
     "damaged",  # stored bytes that fail their digest, or a peer's that are no value: not returned, a miss

@@ -143,8 +143,8 @@ def limited(
 
     def fetch_limited(peer: PeerId, /) -> Iterable[Record]:
         end = None if seconds is None else clock() + seconds
-        source = _reading(fetch, peer)
-        return _Answer(cut(source, end), source)
+        source = reading(fetch, peer)
+        return Answer(cut(source, end), source)
 
     return carrying(fetch_limited, partial=True, digests=digests_of(fetch))
 
@@ -244,8 +244,8 @@ def wanted(fetch: Fetch, cids: Iterable[Cid], *, limits: Limits = Limits()) -> F
     def fetch_wanted(peer: PeerId, /) -> Iterable[Record]:
         if not chosen:
             return iter(())
-        source = _reading(fetch, peer)
-        return _Answer(pick(source, peer), source)
+        source = reading(fetch, peer)
+        return Answer(pick(source, peer), source)
 
     ask_digests = digests_of(fetch)
     if ask_digests is None:
@@ -262,7 +262,7 @@ def wanted(fetch: Fetch, cids: Iterable[Cid], *, limits: Limits = Limits()) -> F
 # --- reading what was fetched ---------------------------------------------------------------------
 
 
-class _Answer(Iterator[Record]):
+class Answer(Iterator[Record]):
     """Records on their way through a wrapper. The end, an error and `close` close `source`, what they are read from.
 
     A class, since a generator that was never begun cannot close what it would have read.
@@ -283,16 +283,16 @@ class _Answer(Iterator[Record]):
 
     def close(self) -> None:
         self._records = iter(())
-        _close(self._source)
+        close_source(self._source)
 
 
-def _close(source: Iterator[Record]) -> None:
+def close_source(source: Iterator[Record]) -> None:
     close = getattr(source, "close", None)  # an iterator over a list has none, and needs none
     if close is not None:
         close()
 
 
-def _reading(fetch: Fetch, peer: PeerId) -> Iterator[Record]:
+def reading(fetch: Fetch, peer: PeerId) -> Iterator[Record]:
     """Call the fetch now, and begin to iterate over what it gives."""
     bundle: Any = fetch(peer)
     if not isinstance(bundle, Iterable) and not hasattr(type(bundle), "__getitem__"):
@@ -303,13 +303,13 @@ def _reading(fetch: Fetch, peer: PeerId) -> Iterator[Record]:
 
 def _begun(fetch: Fetch, peer: PeerId) -> Iterator[Record]:
     """Call the fetch now and read up to the first record: from then on its answer is the one."""
-    source = _reading(fetch, peer)
+    source = reading(fetch, peer)
     try:
         first = next(source, NOTHING)
     except BaseException:
-        _close(source)
+        close_source(source)
         raise
-    return _Answer(chain(() if first is NOTHING else (first,), source), source)
+    return Answer(chain(() if first is NOTHING else (first,), source), source)
 
 
 def _first(asks: Iterable[Callable[[], T]], peer: PeerId) -> T:

@@ -32,6 +32,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "transport",
         "agreement",
         "planning",
+        "failures",
         "grouping",
         "sources",
         "execute",

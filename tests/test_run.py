@@ -38,6 +38,7 @@ from artdag_fed import (
     node,
     run,
 )
+from artdag_fed.events import tell_damaged
 
 
 def everyone(peer: str) -> bool:
@@ -391,7 +392,10 @@ class Lossy(MemoryCache):
     lost: frozenset[str] = frozenset()
 
     def load(self, cids: Iterable[str], observe: Any = None) -> Any:
-        return super().load([cid for cid in cids if cid not in self.lost], observe)
+        asked = list(cids)
+        for cid in self.lost & set(self.held(asked)):
+            tell_damaged(observe, cid, "lost")
+        return super().load([cid for cid in asked if cid not in self.lost], observe)
 
 
 def test_an_input_that_is_held_and_cannot_be_read_is_computed_with_all_that_it_needs(runner: Any) -> None:
@@ -423,10 +427,11 @@ def test_what_is_read_a_second_time_and_came_from_a_peer_meanwhile_rests_on_the_
             import_(forget(fed, [low.cid]), [Record(low.cid, 1000, "bob")], everyone)
         return int(sum(inputs)) + int(params["n"])
 
-    done = run(fed, Dag(user, late), slow)
-    assert done.results == (3, 1003)
+    top = add(late, n=4)
+    done = run(fed, Dag(user, top), slow)
+    assert done.results == (3, 1007)
     assert dict(done.federation.provenance) == {low.cid: "bob"}
-    assert dict(done.federation.lineage) == {late.cid: {"bob"}}
+    assert dict(done.federation.lineage) == {late.cid: {"bob"}, top.cid: {"bob"}}
 
 
 def test_a_mapping_that_forgets_by_itself_is_a_cache_too(runner: Any) -> None:

@@ -11,15 +11,16 @@ Report(admitted=2, rejected={'untrusted': 1})
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Literal
 
-from artdag_fed.names import Cid, PeerId
+from artdag_fed.names import Cid, PeerId, shown
 
-__all__ = ["EXAMPLES", "REASONS", "Event", "Kind", "Reason", "Report"]
+__all__ = ["EXAMPLES", "REASONS", "Event", "Kind", "Reason", "Report", "tell_damaged"]
 
 Kind = Literal[
     "rejected",  # a record was refused at the gate: reason, cid and peer as the record has them, where they are text
@@ -48,6 +49,8 @@ REASONS: tuple[Reason, ...] = (
     "forged",  # the signature does not verify for its peer
     "recipe",  # its recipe is not what its cid is the hash of
 )
+
+log = logging.getLogger("artdag_fed")
 
 EXAMPLES = 3  # enough to look one up; a bundle may be rejected a million times
 
@@ -115,3 +118,11 @@ class Report:
         object.__setattr__(self, "examples", MappingProxyType(dict(self.examples)))
 
     __repr__ = _brief
+
+
+def tell_damaged(observe: Callable[[Event], None] | None, cid: Cid, why: str) -> None:
+    """Say that the stored bytes of `cid` are not used: an event, or a logged warning where nobody observes."""
+    if observe is not None:
+        observe(Event("damaged", cid=cid, reason=why))
+    else:
+        log.warning("the held result of %s is not used: %s", shown(cid), why)

@@ -12,7 +12,7 @@ This module decides what to compute and asks a cache to keep it; it knows neithe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -22,9 +22,10 @@ from artdag_fed.callables import Observe, Runner, said
 from artdag_fed.claims import Claimant, Claims
 from artdag_fed.dag import Node
 from artdag_fed.errors import CodecError, RunError
-from artdag_fed.events import Event
+from artdag_fed.events import Event, tell_damaged
+from artdag_fed.failures import failed, skipped
 from artdag_fed.grouping import Group
-from artdag_fed.names import Cid, PeerId, shown
+from artdag_fed.names import Cid, PeerId
 from artdag_fed.planning import survey
 from artdag_fed.sources import Sources
 
@@ -131,7 +132,9 @@ class Work:
         self.group = Group(cache, clock, self.done.outcomes, observe, claimant.release)
         claimant.hurry = self.group.hurry
         self.values: dict[Cid, Any] = {}
-        self.facts: dict[Cid, tuple[str, _Base]] = {}  # of what is done: digest, and what it rests on
+        # Of what is done: its digest, and what it rests on, where that is anything.
+        self.digests: dict[Cid, str] = {}
+        self.rests: dict[Cid, _Base] = {}
         self.targeted = {node.cid for node in targets}
         self.refused: set[Cid] = set()  # held, but not to be used: damaged, or not accepted
         self.bases: dict[int, _Base] = {}  # by token
@@ -144,19 +147,16 @@ class Work:
         at_once = accepts is None and not refresh
         if at_once:
             self.reuse([node.cid for node in targets])
-        found = survey(cache, [n for n in targets if n.cid not in self.values], accepts=accepts, refresh=refresh)
-        self.known.update(found.known)
+            self.known.update((cid, None) for cid in self.targeted if cid not in self.values)
+        left = [node for node in targets if node.cid not in self.values]
+        found = survey(cache, left, accepts=accepts, refresh=refresh, known=self.known)
         self.planned = {node.cid for node in found.nodes}
         self.uses: dict[Cid, int] = {}  # how often a value is needed yet; those of targets are never let go of
-        for node in found.nodes:
-            self.count_uses(node)
+        self.count_uses(found.nodes)
         if accepts is not None:  # held, and yet planned: not accepted, so what is computed replaces it
             self.refused.update(cid for cid in self.planned if self.known.get(cid) is not None)
-        held_targets = [cid for cid in found.plan.reused if cid in self.targeted]
-        if at_once:
-            self.refused.update(held_targets)  # held, and yet could not be read
-        else:
-            self.reuse(held_targets)
+        if not at_once:
+            self.reuse([cid for cid in found.plan.reused if cid in self.targeted])
 
     # --- the order of things ----------------------------------------------------------------
 
@@ -170,7 +170,7 @@ class Work:
     def evaluate_here(self) -> set[Cid]:
         """Likewise, as far as it goes; the cids that wait for what another run computes right now."""
         stack = list(reversed(self.targets))
-        values, facts, planned, done = self.values, self.facts, self.planned, self.done
+        values, digests, planned, done = self.values, self.digests, self.planned, self.done
         take, news = self.claimant.take, self.claimant.news
         waiting: set[Cid] = set()
         while stack:
@@ -179,11 +179,16 @@ class Work:
             if (
                 cid in values
                 or cid in done.failed
-                or ((cid not in planned or cid in facts or cid in news) and self.have(cid))
+                or ((cid not in planned or cid in digests or cid in news) and self.have(cid))
             ):
                 stack.pop()
                 continue
-            missing = [i for i in node.inputs if i.cid not in values]
+            for i in node.inputs:
+                if i.cid not in values:
+                    missing = [i for i in node.inputs if i.cid not in values]
+                    break
+            else:
+                missing = []
             if missing:
                 if cid not in planned:  # found missing only now
                     self.plan(node)
@@ -207,13 +212,15 @@ class Work:
 
     def plan(self, node: Node) -> None:
         self.planned.add(node.cid)
-        self.count_uses(node)
+        self.count_uses([node])
 
-    def count_uses(self, node: Node) -> None:
-        self.sources.expect(node.inputs)
-        for i in node.inputs:
-            if i.cid not in self.targeted:
-                self.uses[i.cid] = self.uses.get(i.cid, 0) + 1
+    def count_uses(self, nodes: Iterable[Node]) -> None:
+        uses, targeted = self.uses, self.targeted
+        for node in nodes:
+            for i in node.inputs:
+                if i.cid not in targeted:
+                    uses[i.cid] = uses.get(i.cid, 0) + 1
+            self.sources.expect(node.inputs)
 
     def have(self, cid: Cid) -> bool:
         """Whether the value of a node could be had from the cache."""
@@ -221,11 +228,11 @@ class Work:
             self.claimant.news.discard(cid)
             self.refused.discard(cid)
             self.known.pop(cid, None)
-        if cid in self.facts:  # done in this run, and let go of since
+        if cid in self.digests:  # done in this run, and let go of since
             self.group.flush()
         elif cid not in self.known and not self.refresh:
             self.known[cid] = self.cache.held([cid]).get(cid)
-        if cid not in self.facts and self.usable(cid) is None:
+        if cid not in self.digests and self.usable(cid) is None:
             return False
         self.reuse([cid])
         return cid in self.values
@@ -241,81 +248,100 @@ class Work:
 
     def reuse(self, cids: list[Cid]) -> None:
         """Read results that may be held, and note which were not."""
-        loaded = self.cache.load(cids, self.observe)
-        values, facts, known, bases, reused = self.values, self.facts, self.known, self.bases, self.done.reused
-        for cid in cids:
-            if cid not in loaded:
-                if facts.pop(cid, None) is not None or known.get(cid) is not None:
-                    self.refused.add(cid)  # damaged, or gone meanwhile
-                continue
-            held, result = loaded[cid]
+        loaded = self.cache.load(cids, self.heard)
+        values, digests, rests, known, bases = self.values, self.digests, self.rests, self.known, self.bases
+        if len(loaded) < len(cids) and (known or digests):
+            for cid in cids:
+                if cid not in loaded and (digests.pop(cid, None) is not None or known.get(cid) is not None):
+                    self.refused.add(cid)  # gone meanwhile
+        for cid, (held, result) in loaded.items():
             values[cid] = result
             origin, token, digest, source = known[cid] = held
             if source:
                 self.sources.met(cid, source)
             digest = digest or self.digest(result)
-            if cid in facts and origin.local and digest == facts[cid][0]:
+            if origin.local and digest == digests.get(cid):
                 continue  # made or read before and let go of since; anything else is a new fact, with its own origin
             base = bases.get(token)
             if base is None:
                 base = bases[token] = _Base(origin.peers, frozenset([token]))
-            facts[cid] = digest, base
-            reused.append(cid)
+            digests[cid] = digest
+            rests[cid] = base
+            self.done.reused.append(cid)
             if self.observe is not None:
                 self.observe(Event("reused", cid=cid, peer=origin.peer or ""))
+
+    def heard(self, event: Event) -> None:
+        """What the cache tells while it reads. What is damaged is to be replaced."""
+        self.refused.add(event.cid)
+        tell_damaged(self.observe, event.cid, event.reason)
 
     # --- computing --------------------------------------------------------------------------
 
     def compute(self, node: Node) -> None:
         """Have the runner compute a node whose inputs are all in hand, and keep the result."""
-        # What a run costs beside the runner is this, ten thousand times a second: hence the locals.
-        values = self.values
+        # What a run costs beside the runner is this and `keep`, a hundred thousand times a second: hence the locals.
+        values, clock = self.values, self.clock
         given = tuple([values[i.cid] for i in node.inputs])
-        began = 0.0 if self.observe is None else self.clock()
+        began = clock()
         try:
             result = self.runner(node.op, given, node.params)
         except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
             self.fail(node, error, "failed")
         else:
-            self.keep(node, result, 0.0 if self.observe is None else self.clock() - began)
+            self.keep(node, result, clock() - began)
 
     def keep(self, node: Node, result: Any, seconds: float) -> None:
         """Take the result of a node whose inputs are done: in hand, and on its way to the cache."""
-        cid, inputs, values = node.cid, node.inputs, self.values
+        cid, inputs, encodes, digests = node.cid, node.inputs, self.encodes, self.digests
         payload, digest = None, ""
         try:
             payload = self.encode(result)
             digest = sha256(payload).hexdigest()
         except CodecError as error:
-            if self.encodes:
+            if encodes:
                 self.fail(node, error, "gave a result that cannot be kept")
                 return
         if self.observe is not None:
             self.observe(Event("computed", cid=cid, op=node.op, seconds=seconds))
-        base = self.base_of(inputs)
-        values[cid] = result
-        self.facts[cid] = digest, base
+        base, inputs_digest = _NOTHING, _NO_INPUTS
+        if inputs:
+            if self.rests:
+                base = self.base_of(inputs)
+            made_from = [digests[i.cid] for i in inputs]
+            inputs_digest = sha256("".join(made_from).encode()).hexdigest() if all(made_from) else ""
+        self.values[cid] = result
+        digests[cid] = digest
+        if base is not _NOTHING:
+            self.rests[cid] = base
         self.done.computed.append(cid)
-        # What waits for its commit as bytes need not be in memory twice.
-        kept, valued = (None, False) if self.encodes else (result, True)
-        replace = self.refresh or cid in self.refused
-        inputs_digest = self.inputs_digest(inputs)
-        recipe, source = node.recipe, self.sources[node.op]
         self.group.add(
-            Entry(cid, base.origin, digest, payload, kept, valued, recipe, inputs_digest, replace, base.tokens, source)
+            Entry(
+                cid,
+                base.origin,
+                digest,
+                payload,
+                None if encodes else result,  # what waits for its commit as bytes need not be in memory twice
+                not encodes,
+                node.recipe,
+                inputs_digest,
+                self.refresh or cid in self.refused,
+                base.tokens,
+                self.sources[node.op],
+            )
         )
         for i in inputs:
             left = self.uses.get(i.cid)
             if left is not None:
                 self.uses[i.cid] = left - 1
                 if left <= 1:
-                    values.pop(i.cid, None)
+                    self.values.pop(i.cid, None)
 
     def base_of(self, inputs: tuple[Node, ...]) -> _Base:
         """What a result of these inputs rests on."""
         base = _NOTHING
         for i in inputs:
-            _, other = self.facts[i.cid]
+            other = self.rests.get(i.cid, _NOTHING)
             if other is not base and other is not _NOTHING:
                 base = other if base is _NOTHING else _Base(base.peers | other.peers, base.tokens | other.tokens)
         return base
@@ -326,22 +352,10 @@ class Work:
         except CodecError:
             return ""
 
-    def inputs_digest(self, inputs: tuple[Node, ...]) -> str:
-        if not inputs:
-            return _NO_INPUTS
-        digests = [self.facts[i.cid][0] for i in inputs]
-        return sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
-
     # --- failing ----------------------------------------------------------------------------
 
     def fail(self, node: Node, error: Exception, what: str) -> None:
-        failure = RunError(
-            f"{shown(node.op)} {what}: {said(error)} (cid {node.cid}, params {_brief(node.params)}). "
-            "What was finished before it is kept.",
-            cid=node.cid,
-            op=node.op,
-        )
-        failure.__cause__ = error
+        failure = failed(node, error, what)
         if self.observe is not None:
             self.observe(Event("failed", cid=node.cid, op=node.op, reason=said(error)))
         if not self.keep_going:
@@ -350,17 +364,7 @@ class Work:
         self.claimant.release([node.cid])
 
     def skip(self, node: Node, broken: Node) -> None:
-        # What failed in the first place, not what was skipped for it: a long chain would be a long list of causes.
-        cause = self.done.failed[broken.cid]
-        first = cause.__cause__ if isinstance(cause.__cause__, RunError) else cause
-        why = "" if first.__cause__ is None else f": {said(first.__cause__)}"
-        failure = RunError(
-            f"{shown(node.op)} was skipped (cid {node.cid}), since {shown(first.op)} failed (cid {first.cid}){why}",
-            cid=node.cid,
-            op=node.op,
-        )
-        failure.__cause__ = first
-        self.done.failed[node.cid] = failure
+        self.done.failed[node.cid] = skipped(node, self.done.failed[broken.cid])
         self.done.skipped.append(node.cid)
         if self.observe is not None:
             self.observe(Event("skipped", cid=node.cid, op=node.op))
@@ -372,9 +376,9 @@ class Work:
         stale = self.group.take_stale()
         if not stale:
             return False
-        tokens = frozenset().union(*(self.facts[cid][1].tokens for cid in stale if cid in self.facts))
-        for cid in [cid for cid, (_, base) in self.facts.items() if base.tokens & tokens]:
-            del self.facts[cid]
+        tokens = frozenset().union(*(self.rests[cid].tokens for cid in stale if cid in self.rests))
+        for cid in [cid for cid, base in self.rests.items() if base.tokens & tokens]:
+            del self.rests[cid], self.digests[cid]
             self.values.pop(cid, None)
         self.done.computed = [cid for cid in self.done.computed if cid not in stale]
         self.known.clear()
@@ -383,8 +387,3 @@ class Work:
             for cid in stale:
                 self.observe(Event("repeated", cid=cid))
         return True
-
-
-def _brief(params: Mapping[str, Any]) -> str:
-    text = ascii(dict(params))
-    return text if len(text) <= 200 else text[:200] + "..."

@@ -16,7 +16,7 @@ from artdag_fed.names import Cid
 
 __all__ = ["Group"]
 
-GROUP_RESULTS = 4096  # what a commit costs by itself is a thousandth of that many results
+GROUP_RESULTS = 1 << 14  # what a commit costs by itself is a percent of what that many results do
 GROUP_BYTES = 16 << 20  # results waiting for their commit in memory
 GROUP_SECONDS = 0.25  # finished work that a crash may lose; a commit takes a few milliseconds of it
 
@@ -56,16 +56,17 @@ class Group:
     def add(self, entry: Entry) -> None:
         """Take a finished result; commit where enough wait."""
         with self._lock:
-            now = self._clock()
-            if not self._entries:
+            entries, now = self._entries, self._clock()
+            if not entries:
                 self._oldest = now
-            self._entries.append(entry)
-            self._bytes += len(entry.payload or b"")
-            many = len(self._entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES
+                if self._ticker is None and self._cache.encodes:
+                    self.hurry()
+            entries.append(entry)
+            if entry.payload is not None:
+                self._bytes += len(entry.payload)
+            many = len(entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES
             if many or now - self._oldest >= GROUP_SECONDS:
                 self.flush()
-        if self._ticker is None and self._cache.encodes:
-            self.hurry()
 
     def hurry(self) -> None:
         """See to it, from any thread, that what is finished is committed soon, whatever the run is busy with."""

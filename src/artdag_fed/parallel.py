@@ -94,7 +94,7 @@ class _Schedule:
     def expand(self, top: Node) -> None:
         """Register a node that has to be computed, and everything below that is known to be missing."""
         work, nodes = self.work, self.nodes
-        values, planned, facts, failed = work.values, work.planned, work.facts, work.done.failed
+        values, planned, digests, failed = work.values, work.planned, work.digests, work.done.failed
         stack = [top]
         while stack:
             node = stack[-1]
@@ -106,7 +106,7 @@ class _Schedule:
             needs = {
                 i.cid: i
                 for i in node.inputs
-                if i.cid not in values and (i.cid in failed or (i.cid in planned and i.cid not in facts))
+                if i.cid not in values and (i.cid in failed or (i.cid in planned and i.cid not in digests))
             }
             new = [i for cid, i in needs.items() if cid not in nodes and cid not in failed]
             if new:
@@ -335,9 +335,9 @@ class _Schedule:
                 continue
             answer = future.result()
             for at, node in enumerate(chosen[: len(answer.results)]):
-                if node.cid in self.work.facts:
+                if node.cid in self.work.digests:
                     continue
-                if at in answer.errors or any(i.cid not in self.work.facts for i in node.inputs):
+                if at in answer.errors or any(i.cid not in self.work.digests for i in node.inputs):
                     break
                 with contextlib.suppress(Exception):  # why the run ends is known already
                     self.work.keep(node, answer.results[at], answer.seconds[at])

@@ -54,11 +54,10 @@ def acceptance(trusted: Trust | None) -> Callable[[Origin], bool] | None:
 
 
 class Survey(NamedTuple):
-    """A plan with what was learnt on the way: the nodes to compute, and everything that was looked up."""
+    """A plan, and the nodes to compute."""
 
     plan: Plan
     nodes: tuple[Node, ...]
-    known: dict[Cid, Held | None]
 
 
 def survey(
@@ -68,10 +67,14 @@ def survey(
     accepts: Callable[[Origin], bool] | None = None,
     refresh: bool = False,
     offered: Collection[Cid] = (),
+    known: dict[Cid, Held | None] | None = None,
 ) -> Survey:
-    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed."""
+    """Find out, from the targets down, what is held and accepted, what is offered, and what has to be computed.
+
+    known: what need not be asked for, since it was just now; what is learnt is added.
+    """
     reused, wanted, nodes = [], [], []
-    known: dict[Cid, Held | None] = {}
+    known = {} if known is None else known
     ahead = 1
     queue = deque(targets)
     seen: set[Cid] = set()
@@ -96,7 +99,7 @@ def survey(
                 continue
         nodes.append(node)
         queue.extend(node.inputs)
-    return Survey(Plan(tuple(reused), tuple(wanted), tuple(n.cid for n in nodes)), tuple(nodes), known)
+    return Survey(Plan(tuple(reused), tuple(wanted), tuple([n.cid for n in nodes])), tuple(nodes))
 
 
 def _unknown(node: Node, queue: Iterable[Node], known: Mapping[Cid, object], most: int) -> list[Cid]:

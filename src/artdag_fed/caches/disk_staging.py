@@ -24,7 +24,7 @@ INLINE_BYTES = 32 << 10
 """Results up to this size lie in their row. SQLite writes larger values several times slower than files are written,
 and a file costs a sync of its own, as much as some hundred rows (tests/bench measures both)."""
 
-SPILL_BYTES = 4 << 20
+SPILL_BYTES = 8 << 20
 """So much of what is staged is kept in memory; the rest goes into a temporary table."""
 
 

@@ -4,8 +4,8 @@ Rules: the message names the op, the cid and the params, so that it can be looke
 chained. A skipped node names what failed in the first place. Nothing here decides what happens next.
 
 >>> from artdag_fed.dag import node
->>> print(str(failed(node("blur@1", radius=3), ValueError("no frame"), "failed"))[:36])
-'blur@1' failed: ValueError: no frame
+>>> str(failed(node("blur@1", radius=3), ValueError("no frame"), "failed")).partition(" (cid ")[0]
+"'blur@1' failed: ValueError: no frame"
 """
 
 from __future__ import annotations

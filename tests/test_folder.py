@@ -14,11 +14,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
 import artdag_fed
+import tests.vectors.make_folder as made
 from artdag_fed import (
     BundleError,
     Codec,
@@ -40,6 +41,15 @@ from artdag_fed.signing import hmac_signer, hmac_verifier
 from artdag_fed.transports import folder as module
 from artdag_fed.transports.folder import fetcher, publish
 
+
+class Graded(NamedTuple):
+    """A type of someone's own."""
+
+    number: int
+    gain: int
+
+
+GRADED = Codec().with_type("graded", Graded, list, lambda pair: Graded(*pair))
 KEY = b"a key that alice and bob share"
 MANIFEST = "artdag-fed.json"
 
@@ -287,6 +297,17 @@ def test_a_result_without_bytes_leaves_the_old_offer_and_no_litter(drive: Path) 
     with pytest.raises(CodecError):
         publish(fed, "alice", drive)
     assert set(files(drive)) == before and len(fetched(drive)) == 2
+
+
+def test_results_of_a_registered_type_are_decoded_by_the_codec_of_the_fetcher(drive: Path) -> None:
+    publish(Federation(artdag_fed.MemoryCache({"c1": {"at": Graded(1, 2)}}, codec=GRADED)), "alice", drive)
+    [record] = fetcher({"alice": drive}, codec=GRADED)("alice")
+    assert record.result == {"at": Graded(1, 2)}
+    [record] = fetcher({"alice": drive})("alice")
+    with pytest.raises(CodecError):
+        record.result  # noqa: B018  # decoded when it is asked for
+    with pytest.raises(TypeError, match="codec must be a Codec, not str"):
+        fetcher({"alice": drive}, codec="json")  # type: ignore[arg-type]  # wrongly
 
 
 def test_results_of_a_registered_type_are_published_by_their_cache_s_codec(drive: Path, tmp_path: Path) -> None:
@@ -730,3 +751,50 @@ def test_a_store_that_fails_while_it_is_published_is_named_as_such(drive: Path, 
     fed.cache.close()  # type: ignore[attr-defined]
     with pytest.raises(StoreError):
         publish(fed, "alice", drive)
+
+
+# --- vectors ---------------------------------------------------------------------------------
+
+VECTORS = Path(__file__).parent / "vectors"
+
+
+def test_the_folder_beside_the_tests_is_what_the_page_about_it_says() -> None:
+    """By the words of docs/wire-format.md alone, apart from the bundles, which have vectors of their own."""
+    path, described = VECTORS / "folder-v1", json.loads((VECTORS / "folder.json").read_text("ascii"))
+    document = json.loads((path / MANIFEST).read_text("utf-8"))
+    assert document.keys() == {"artdag-fed folder", "peer", "segments"}
+    assert (document["artdag-fed folder"], document["peer"]) == (1, described["peer"])
+    lines, names = [], {MANIFEST}
+    for segment in document["segments"]:
+        assert segment.keys() == {"bundle", "bytes", "records", "index"}
+        bundle = (path / f"{segment['bundle']}.bundle").read_bytes()
+        index = (path / f"{segment['index']}.index").read_bytes()
+        assert hashlib.sha256(bundle).hexdigest() == segment["bundle"] and len(bundle) == segment["bytes"]
+        assert hashlib.sha256(index).hexdigest() == segment["index"]
+        assert index.count(b"\n") == segment["records"] and index.endswith(b"\n")
+        lines += index.decode("ascii").splitlines()
+        names |= {f"{segment['bundle']}.bundle", f"{segment['index']}.index"}
+    assert {file.name for file in path.iterdir()} == names and len(document["segments"]) == 2
+    for line, record in zip(lines, described["records"], strict=True):
+        text = "\n".join(["artdag-fed claim v1", f"{record['recipe']:d}{record['signed']:d}", *record["lineage"]])
+        claim = hashlib.sha256(text.encode()).hexdigest()[:32]
+        assert claim == record["claim"] and line == f"{record['cid']} {record['digest']} {claim}"
+
+
+def test_the_folder_beside_the_tests_is_read_as_described_and_written_again_byte_by_byte(drive: Path) -> None:
+    path, described = VECTORS / "folder-v1", json.loads((VECTORS / "folder.json").read_text("ascii"))
+    assert made.described(path) == described
+    verify = hmac_verifier({"alice": bytes.fromhex(described["hmac_sha256_key"])})
+    fed = pull(Federation(), fetcher({"alice": path}), "alice", everyone, verify=verify)
+    assert fed.report.admitted == len(described["records"]) == 4
+    assert fed.cache["free-form"] == "text ä" and fed.lineage["from-bob"] == {"bob", "@studio@artdag.example"}
+    made.published(drive)
+    assert {f.name: f.read_bytes() for f in drive.iterdir()} == {f.name: f.read_bytes() for f in path.iterdir()}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32-le"])
+def test_a_manifest_is_utf_8_and_nothing_else(drive: Path, encoding: str) -> None:
+    made.published(drive)
+    (drive / MANIFEST).write_text((drive / MANIFEST).read_text("ascii"), encoding)
+    with pytest.raises(BundleError, match="is no manifest of a published folder"):
+        fetched(drive)

@@ -26,6 +26,8 @@ import pytest
 import artdag_fed
 from artdag_fed import (
     BundleError,
+    Codec,
+    CodecError,
     Federation,
     InvalidName,
     Limits,
@@ -139,6 +141,19 @@ def test_a_result_without_bytes_does_not_silence_the_others(caplog: pytest.LogCa
     assert [record.cid for record in read_bundle(io.BytesIO(body))] == list(HELD)
     assert set(json.loads(call(application, "POST", "/v1/have", ask("odd", *HELD))[2])["digests"]) == set(HELD)
     assert "the result of odd is not offered" in caplog.text
+
+
+def test_results_of_a_registered_type_are_decoded_by_the_codec_of_the_fetcher() -> None:
+    codec = Codec().with_type("odd", Unwritable, lambda _: None, lambda _: Unwritable())
+    fed = Federation(artdag_fed.MemoryCache({"c1": [Unwritable()]}, codec=codec))
+    with serving(http.app(fed, "alice")) as server:
+        [record] = http.fetcher({"alice": server.url}, codec=codec)("alice")
+        assert type(record.result[0]) is Unwritable
+        [record] = http.fetcher({"alice": server.url})("alice")
+        with pytest.raises(CodecError):
+            record.result  # noqa: B018  # decoded when it is asked for
+        with pytest.raises(TypeError, match="codec must be a Codec, not str"):
+            http.fetcher({"alice": server.url}, codec="json")  # type: ignore[arg-type]  # wrongly
 
 
 def test_records_are_signed_as_they_are_sent() -> None:

@@ -23,6 +23,7 @@ from itertools import chain
 from artdag_fed.bundle import read_bundle, write_bundle
 from artdag_fed.cache import OriginCache
 from artdag_fed.callables import Sign, Trust
+from artdag_fed.codec import DEFAULT, Codec
 from artdag_fed.errors import BundleError, TransportError
 from artdag_fed.federation import Federation, export
 from artdag_fed.instance import cache_of
@@ -170,13 +171,18 @@ def _portion(first: Record, more: Iterator[Record], entries: list[Entry]) -> Ite
 
 
 def fetcher(
-    folders: Mapping[PeerId, Path], *, known: Container[Cid] | None = None, limits: Limits = Limits()
+    folders: Mapping[PeerId, Path],
+    *,
+    known: Container[Cid] | None = None,
+    limits: Limits = Limits(),
+    codec: Codec | None = None,
 ) -> FolderFetch:
     """A `Fetch` from folders, by peer.
 
     known: cids that are held already (a `Federation` is a container of them): a segment of which all are known is not
     read; it should be an instance's own, since what changed at the peer under a known cid is not seen either. limits:
-    bounds on all segments of a folder together; here `bytes` are those of the files.
+    bounds on all segments of a folder together; here `bytes` are those of the files. codec: what results are decoded
+    with, as for `read_bundle`.
 
     Calling it reads the manifest, iterating the rest. `TransportError` where no folder is known for a peer, or a file
     is missing or incomplete, as in a folder that is being synced; `BundleError` where one is damaged, a link or a pipe,
@@ -188,16 +194,22 @@ def fetcher(
         raise TypeError(f"known must be a container of cids, not {type(known).__name__}")
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
-    return FolderFetch({check_peer(peer): os.fspath(path) for peer, path in folders.items()}, known, limits)
+    if codec is not None and not isinstance(codec, Codec):
+        raise TypeError(f"codec must be a Codec, not {type(codec).__name__}")
+    paths = {check_peer(peer): os.fspath(path) for peer, path in folders.items()}
+    return FolderFetch(paths, known, limits, DEFAULT if codec is None else codec)
 
 
 class FolderFetch:
     """What `fetcher` gives. `partial`: whether it leaves out what is known."""
 
-    def __init__(self, folders: Mapping[PeerId, str], known: Container[Cid] | None, limits: Limits) -> None:
+    def __init__(
+        self, folders: Mapping[PeerId, str], known: Container[Cid] | None, limits: Limits, codec: Codec
+    ) -> None:
         self._folders = folders
         self._known = known
         self._limits = limits
+        self._codec = codec
         self.partial = known is not None
 
     def __call__(self, peer: PeerId, /) -> Iterator[Record]:
@@ -241,7 +253,8 @@ class FolderFetch:
                 count = 0
                 file, hashed = folder.open_segment(segment)
                 with file, folder.saying("read"):
-                    for count, record in enumerate(read_bundle(hashed, limits), 1):  # noqa: B007  # counted beyond the loop
+                    for record in read_bundle(hashed, limits, codec=self._codec):
+                        count += 1
                         yield record
                     hashed.check()
                 if count != segment.records:

@@ -14,6 +14,7 @@ another kind, or is not what its name says, is `BundleError`.
     .artdag-fed-*           something that is not finished, or never will be
 
 The claim is the SHA-256 of what else a record says, cut: whether it is signed and has a recipe, and its lineage.
+`docs/wire-format.md` specifies every byte.
 
 >>> Entry.of("c1", "0" * 64, frozenset(), recipe=False, signed=False).line()[:4]
 b'c1 0'
@@ -324,7 +325,7 @@ class _Saying:
 def _parsed(data: bytes, name: str) -> Manifest:
     """The manifest that these bytes are, exactly; `BundleError` where they are none."""
     try:
-        document = json.loads(data, object_pairs_hook=_once)
+        document = json.loads(data.decode(), object_pairs_hook=_once)
         version = document["artdag-fed folder"]
         if type(version) is int and version > VERSION:
             raise BundleError(f"{name} is of version {version}, newer than {VERSION}: a newer artdag_fed reads it")

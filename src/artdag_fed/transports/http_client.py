@@ -23,6 +23,7 @@ from typing import Final
 
 from artdag_fed.bundle import read_bundle
 from artdag_fed.callables import said
+from artdag_fed.codec import DEFAULT, Codec
 from artdag_fed.errors import BundleError, TransportError
 from artdag_fed.limits import Limits
 from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
@@ -56,12 +57,14 @@ class HttpFetch:
         tokens: Mapping[PeerId, str],
         deadline: float,
         limits: Limits,
+        codec: Codec,
     ) -> None:
         self._urls = urls
         self._cids = cids
         self._tokens = tokens
         self._deadline = deadline
         self._limits = limits
+        self._codec = codec
 
     @property
     def partial(self) -> bool:
@@ -96,7 +99,7 @@ class HttpFetch:
                     token=self._tokens.get(peer),
                     deadline=deadline,
                 ) as stream:
-                    for record in read_bundle(stream, self._limits):
+                    for record in read_bundle(stream, self._limits, codec=self._codec):
                         yield record
                         deadline.left()  # the reader may have taken its time over it
 
@@ -112,13 +115,14 @@ def fetcher(
     tokens: Mapping[PeerId, str] = {},
     deadline: float = DEADLINE,
     limits: Limits = Limits(),
+    codec: Codec | None = None,
 ) -> HttpFetch:
     """A `Fetch` of what `transports.http.app` serves at these URLs, http or https, by peer.
 
     cids: only these results (None: all that the peer offers). tokens: bearer tokens by peer; one travels over https, or
     to this machine. deadline: seconds, for each call in all: the look-up of the name, connecting, TLS, the headers and
     the body to its end, with what the reader does meanwhile. limits: as for `import_`, for each of the requests that
-    are made: one for every 10,000 cids.
+    are made: one for every 10,000 cids. codec: what results are decoded with, as for `read_bundle`.
 
     Raises `ValueError` for a URL that is none, a token that cannot be one or would travel in the open, and a deadline
     that is no positive number; `InvalidName`, `TypeError`.
@@ -128,12 +132,14 @@ def fetcher(
             raise TypeError(f"{name} must be a mapping by peer, not {type(given).__name__}")
     if not isinstance(limits, Limits):
         raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
+    if codec is not None and not isinstance(codec, Codec):
+        raise TypeError(f"codec must be a Codec, not {type(codec).__name__}")
     places = {check_peer(peer): Url.of(url) for peer, url in urls.items()}
     kept = {peer: token for peer, token in tokens.items() if peer in places}
     for peer, token in kept.items():
         _check_token(places[peer], token)
     chosen = None if cids is None else _checked(cids)
-    return HttpFetch(places, chosen, kept, _seconds(deadline), limits)
+    return HttpFetch(places, chosen, kept, _seconds(deadline), limits, DEFAULT if codec is None else codec)
 
 
 def have(url: str, cids: Iterable[Cid], *, token: str | None = None, deadline: float = DEADLINE) -> dict[Cid, str]:

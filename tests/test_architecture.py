@@ -50,13 +50,28 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "testing_peers",
         "testing",
         "__init__",
+        "cli_output",
+        "cli_arguments",
+        "cli_files",
+        "cli_commands",
         "__main__",
     ),  # the front door imports all but the command line; none but that imports it
 )
 
 # The order within a folder. Its `__init__`, where it has one, comes last: it may show what the files hold.
 FOLDERS: dict[str, tuple[str, ...]] = {
-    "caches/": ("memory", "disk_index", "disk_blobs", "disk_commit", "disk_staging", "disk_views", "disk", "__init__"),
+    "caches/": (
+        "memory",
+        "disk_index",
+        "disk_blobs",
+        "disk_commit",
+        "disk_staging",
+        "disk_views",
+        "disk",
+        "disk_faults",
+        "disk_check",
+        "__init__",
+    ),
     "transports/": (
         "folder_layout",
         "folder",
@@ -64,6 +79,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
         "http_connection",
         "http_client",
         "http_server",
+        "http_listener",
         "http",
         "__init__",
     ),

@@ -170,7 +170,7 @@ class _Check:
                         drop(self._db, rows)
                         self._db.execute("DELETE FROM origin WHERE id = ?", (id,))
                 if why is not None:
-                    self._tell("origin", f"origin {id}", why, mended=True)
+                    self._tell("origin", f"origin-{id}", why, mended=True)
 
     def _results(self) -> tuple[int, int]:
         last, results, size = LOWEST, 0, 0
@@ -217,7 +217,7 @@ class _Check:
                 results, size, rows, bytes = row
                 if (results, size) != (rows, bytes):
                     why = f"counts {shown(results)} results of {shown(size)} bytes; its rows are {rows} of {bytes}"
-                    self._tell("count", f"origin {id}", why, mended=True)
+                    self._tell("count", f"origin-{id}", why, mended=True)
 
     def _ids(self) -> Iterator[list[int]]:
         """The ids of all origins, a batch at a time."""
@@ -263,8 +263,7 @@ class _Check:
     def _unnamed(self, digests: list[str]) -> list[str]:
         """Those that no row names and that are not waiting to be removed, and are there."""
         named = (
-            "SELECT 1 FROM result WHERE payload IS NULL AND digest = ? UNION ALL"
-            " SELECT 1 FROM garbage WHERE digest = ?"
+            "SELECT 1 FROM result WHERE payload IS NULL AND digest = ? UNION ALL SELECT 1 FROM garbage WHERE digest = ?"
         )
         lost = [digest for digest in digests if self._db.execute(named, (digest, digest)).fetchone() is None]
         return [digest for digest in lost if os.path.lexists(os.path.join(self._blobs.path, digest))]

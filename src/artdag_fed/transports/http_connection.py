@@ -37,7 +37,7 @@ from artdag_fed.errors import TransportError
 from artdag_fed.names import shown
 from artdag_fed.transports.http_wire import JSON_TYPE, strict_json
 
-__all__ = ["Body", "Deadline", "Url", "exchange"]
+__all__ = ["Body", "Deadline", "Url", "exchange", "is_loopback"]
 
 MOST_REDIRECTS: Final = 5
 """Redirects that are followed: one is a moved path, two are a habit; browsers stop at 20, curl's default is 50."""
@@ -106,7 +106,7 @@ class Url(NamedTuple):
 
     def keeps_tokens(self) -> bool:
         """Whether a token may travel there: over TLS, or to this machine."""
-        return self.scheme == "https" or self.host == "localhost" or _is_loopback(self.host)
+        return self.scheme == "https" or self.host == "localhost" or is_loopback(self.host)
 
     def __truediv__(self, path: str) -> Url:
         """The URL of one of the instance's own paths, each beginning with a slash."""
@@ -296,7 +296,7 @@ def _connected(where: Url, secret: bool, deadline: Deadline) -> socket.socket:
             sock.settimeout(deadline.left())
             with _in_time(deadline):
                 return ssl.create_default_context().wrap_socket(sock, server_hostname=where.host)
-        if secret and not _is_loopback(sock.getpeername()[0]):  # what a resolver said "localhost" is
+        if secret and not is_loopback(sock.getpeername()[0]):  # what a resolver said "localhost" is
             raise TransportError(f"{shown(where.host)} is not this machine: a token is sent over https only")
         return sock
     except BaseException:
@@ -349,7 +349,8 @@ def _addresses(host: str, port: int, deadline: Deadline) -> list[Any]:
     return answer
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether `host` is an address of this machine alone. A name is none, since who resolves it decides."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,0 +1,314 @@
+"""The commands: each opens what it was asked to, calls the library, says what came of it, and how it ends.
+
+Rules: a command decides nothing that the library decides; it is a verb with its arguments from a shell. Each is
+`command(arguments, output, complaints) -> Exit` and raises what the library raises, which `__main__` turns into a line
+and an exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, islice
+from typing import Final
+
+from artdag_fed.bundle import read_bundle, write_bundle
+from artdag_fed.cache import Made, Origin, OriginCache
+from artdag_fed.caches.disk_check import Fault, check_folder
+from artdag_fed.callables import Fetch, Sign, Trust, Verify
+from artdag_fed.cli_arguments import PULL_TOKEN, SERVE_TOKEN
+from artdag_fed.cli_files import key_in, opened, reading, token_in, writing
+from artdag_fed.cli_output import Complaints, Exit, Output, Usage, count_of, names, whence
+from artdag_fed.dag import parse_recipe
+from artdag_fed.errors import CodecError
+from artdag_fed.events import Report
+from artdag_fed.federation import export, import_, invalidate, pull
+from artdag_fed.instance import cache_of
+from artdag_fed.names import Cid, is_cid, shown
+from artdag_fed.record import Record
+from artdag_fed.signing import hmac_signer, hmac_verifier
+
+__all__ = ["COMMANDS", "Command"]
+
+Command = Callable[[Namespace, Output, Complaints], Exit]
+
+BATCH = 1000  # results that are asked about at a time
+PEERS = 20  # that `info` tells people of; JSON has all
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+def info(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
+    with opened(asked.cache) as (fed, _):
+        origins = cache_of(fed).origins()
+    peers, resting = Counter[str](), Counter[str]()
+    for origin, results in origins.items():
+        if origin.peer is not None:
+            peers[origin.peer] += results
+        resting.update(dict.fromkeys(origin.lineage, results))
+    total = sum(origins.values())
+    lines = [f"{shown(asked.cache, 200)}: {count_of(total, 'result')}", f"  {total - peers.total():,} computed here"]
+    for counted, what in ((peers, "from"), (resting, "resting on")):
+        lines += [f"  {results:,} {what} {shown(peer)}" for peer, results in counted.most_common(PEERS)]
+        if len(counted) > PEERS:
+            lines.append(f"  and more {what} {count_of(len(counted) - PEERS, 'other peer')}")
+    listed = [{**_origin(origin), "results": results} for origin, results in origins.items()]
+    output.done({"cache": asked.cache, "results": total, "origins": listed}, *lines)
+    return Exit.FINE
+
+
+def ls(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
+    count = 0
+    with opened(asked.cache) as (fed, _):
+        output.begin("results")
+        for cid, made in _inventory(cache_of(fed)):
+            if not _wanted(asked, made.origin):
+                continue
+            count += 1
+            op = _op(made.recipe)
+            value = {"cid": cid, **_origin(made.origin), "op": op, "digest": made.digest}
+            output.item(value, f"{_cid(cid)}  {'-' if op is None else shown(op)[1:-1]}  {whence(made.origin)}")
+    output.done({"count": count})
+    return Exit.FINE
+
+
+def _inventory(cache: OriginCache) -> Iterator[tuple[Cid, Made]]:
+    batch: list[Cid] = []
+    for cid in cache:
+        batch.append(cid)
+        if len(batch) == BATCH:
+            yield from cache.made(batch).items()
+            batch = []
+    yield from cache.made(batch).items()
+
+
+def _wanted(asked: Namespace, origin: Origin) -> bool:
+    if asked.local:
+        return origin.local
+    if asked.peer is not None:
+        return bool(origin.peer == asked.peer)
+    return asked.resting_on is None or asked.resting_on in origin.peers
+
+
+def check(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
+    dropped = 0
+
+    def found(fault: Fault) -> None:
+        nonlocal dropped
+        dropped += fault.dropped
+        done = " (dropped)" if fault.dropped else ""
+        output.item(fault._asdict(), f"{fault.kind:8}  {_cid(fault.what)}  {fault.why}{done}")
+
+    with opened(asked.cache):  # it is one
+        pass
+    output.begin("faults")
+    checked = check_folder(asked.cache, found=found, mend=asked.drop)
+    looked = f"{count_of(checked.results, 'result')}, {checked.bytes:,} bytes, {count_of(checked.files, 'file')}"
+    output.done(
+        {"cache": asked.cache, **checked._asdict(), "dropped": dropped},
+        f"{shown(asked.cache, 200)}: {looked}: {count_of(checked.faults, 'fault')}",
+    )
+    if not checked.faults:
+        return Exit.FINE
+    left = checked.faults - dropped
+    hint = "" if asked.drop else "; --drop drops what fails"
+    complaints.say(f"{count_of(checked.faults, 'fault')} found in {shown(asked.cache, 200)}, {left:,} left{hint}")
+    return Exit.FOUND
+
+
+# --- sharing ----------------------------------------------------------------------------------
+
+
+def export_(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
+    if asked.bundle == "-" and asked.json:
+        raise Usage("export: a bundle and JSON cannot both go to the standard output: name a file")
+    sign = _sign(asked)
+    with opened(asked.cache) as (fed, _):
+        bundle = export(fed, asked.name, asked.cids, trusted=_offered(asked), sign=sign)
+        missing = [cid for cid in dict.fromkeys(asked.cids or ()) if cid not in fed]
+        with writing(asked.bundle) as file:
+            records = write_bundle(file, bundle)
+    if asked.bundle != "-":
+        output.done(
+            {"cache": asked.cache, "bundle": asked.bundle, "peer": asked.name, "records": records, "missing": missing},
+            f"{count_of(records, 'record')} of {shown(asked.name)} written to {shown(asked.bundle, 200)}",
+        )
+    if missing:
+        complaints.say(f"{count_of(len(missing), 'result')} not held, and left out: {names(missing)}")
+    return Exit.FOUND if missing else Exit.FINE
+
+
+def import_bundle(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
+    verify = _verify(asked)
+    with reading(asked.bundle) as file:
+        records = _begun(read_bundle(file))
+        with opened(asked.cache, make=True) as (fed, new):
+            report = import_(fed, records, _trusts(asked.trust), verify=verify).report
+    return _imported(asked, report, new, output, complaints)
+
+
+def pull_(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
+    verify = _verify(asked)
+    records = _begun(_fetch(asked)(asked.peer))
+    with opened(asked.cache, make=True) as (fed, new):
+        report = pull(fed, lambda _: records, asked.peer, _trusts(asked.trust), verify=verify).report
+    return _imported(asked, report, new, output, complaints)
+
+
+def _begun(records: Iterable[Record]) -> Iterator[Record]:
+    """The same records, of which the first has come: what is no bundle, or cannot be reached, makes no instance."""
+    more = iter(records)
+    return chain(list(islice(more, 1)), more)
+
+
+def _imported(asked: Namespace, report: Report, new: bool, output: Output, complaints: Complaints) -> Exit:
+    where = f"{shown(asked.cache, 200)}{', a new instance' if new else ''}"
+    output.done(
+        {
+            "cache": asked.cache,
+            "new": new,
+            "admitted": report.admitted,
+            "unchanged": report.unchanged,
+            "conflicts": report.conflicts,
+            "rejected": dict(report.rejected),
+            "examples": {reason: list(cids) for reason, cids in report.examples.items()},
+            "resting_on": dict(report.resting_on),
+        },
+        f"{count_of(report.admitted, 'result')} kept in {where}; {report.unchanged:,} held already",
+        *(f"  {results:,} resting on {shown(peer)}" for peer, results in Counter(report.resting_on).most_common(PEERS)),
+    )
+    if report.rejected:
+        reasons = (f"{n:,} {reason} ({_examples(report, reason)})" for reason, n in sorted(report.rejected.items()))
+        refused = sum(report.rejected.values())
+        complaints.say(f"{count_of(refused, 'record')} refused: {', '.join(reasons)}")
+    if report.conflicts:
+        complaints.say(f"{count_of(report.conflicts, 'record')} not kept: another result is held, and stays")
+    return Exit.FOUND if report.rejected or report.conflicts else Exit.FINE
+
+
+def _examples(report: Report, reason: str) -> str:
+    cids = report.examples[reason]
+    return ", ".join(map(_cid, cids)) + (", ..." if report.rejected[reason] > len(cids) else "")
+
+
+def invalidate_(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
+    with opened(asked.cache) as (fed, _):
+        report = invalidate(fed, asked.peer, derived=asked.derived).report
+        while cache_of(fed).purge():  # off the disk, too
+            pass
+    left = report.resting_on[asked.peer]
+    what = "from or resting on" if asked.derived else "from"
+    output.done(
+        {"cache": asked.cache, "peer": asked.peer, "dropped": report.dropped, "resting_on": left},
+        f"{count_of(report.dropped, 'result')} {what} {shown(asked.peer)} dropped; {left:,} that rest on it stay",
+    )
+    return Exit.FINE
+
+
+def serve(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
+    from artdag_fed.transports import http
+    from artdag_fed.transports.http_listener import Listener, stays_here
+
+    token, sign = token_in(asked.token_file, SERVE_TOKEN), _sign(asked)
+    if token is None and not stays_here(asked.host):
+        raise Usage(
+            f"serve: {shown(asked.host)} is reached from elsewhere, so a token is needed: --token-file or {SERVE_TOKEN}"
+        )
+
+    def authorize(offered: str | None) -> bool:
+        return token is None or (offered is not None and hmac.compare_digest(offered, token))
+
+    with opened(asked.cache) as (fed, _):
+        application = http.app(fed, asked.name, trusted=_offered(asked), sign=sign, authorize=authorize)
+        with Listener(application, asked.host, asked.port) as listener:
+            who = "whoever has the token" if token is not None else "everyone on this machine"
+            output.done(
+                {"cache": asked.cache, "peer": asked.name, "url": listener.url, "token": token is not None},
+                f"serving {shown(asked.cache, 200)} as {shown(asked.name)} at {listener.url} to {who}; Ctrl-C ends it",
+            )
+            with contextlib.suppress(KeyboardInterrupt):  # which is how it is meant to end
+                listener.serve_forever()
+    return Exit.FINE
+
+
+# --- what they share --------------------------------------------------------------------------
+
+
+def _fetch(asked: Namespace) -> Fetch:
+    if "://" in asked.source:
+        from artdag_fed.transports import http
+
+        token = token_in(asked.token_file, PULL_TOKEN)
+        tokens = {} if token is None else {asked.peer: token}
+        deadline = http.DEADLINE if asked.deadline is None else asked.deadline
+        with _saying_usage():
+            return http.fetcher({asked.peer: asked.source}, tokens=tokens, deadline=deadline)
+    if asked.token_file is not None or asked.deadline is not None:
+        raise Usage(f"pull: {shown(asked.source)} is a folder, which takes no --token-file and no --deadline")
+    from artdag_fed.transports import folder
+
+    return folder.fetcher({asked.peer: asked.source})
+
+
+def _sign(asked: Namespace) -> Sign | None:
+    if asked.key_file is None:
+        return None
+    with _saying_usage():
+        return hmac_signer(key_in(asked.key_file))
+
+
+def _verify(asked: Namespace) -> Verify | None:
+    if asked.keys is None:
+        return None
+    with _saying_usage():
+        return hmac_verifier({peer: key_in(file) for peer, file in asked.keys})
+
+
+@contextlib.contextmanager
+def _saying_usage() -> Iterator[None]:
+    """A `ValueError` about what was asked for is not about what was found."""
+    try:
+        yield
+    except ValueError as error:
+        raise Usage(str(error)) from error
+
+
+def _trusts(peers: list[str]) -> Trust:
+    return frozenset(peers).__contains__
+
+
+def _offered(asked: Namespace) -> Trust | None:
+    if asked.own:
+        return _trusts([])
+    return None if asked.trust is None else _trusts(asked.trust)
+
+
+def _origin(origin: Origin) -> Mapping[str, object]:
+    return {"peer": origin.peer, "lineage": sorted(origin.lineage)}
+
+
+def _op(recipe: bytes) -> str | None:
+    try:
+        return parse_recipe(recipe)[0] if recipe else None
+    except CodecError:  # another system's
+        return None
+
+
+def _cid(cid: str) -> str:
+    return cid if is_cid(cid) else shown(cid)
+
+
+COMMANDS: Final[Mapping[str, Command]] = {
+    "info": info,
+    "ls": ls,
+    "export": export_,
+    "import": import_bundle,
+    "pull": pull_,
+    "invalidate": invalidate_,
+    "check": check,
+    "serve": serve,
+}

@@ -1,0 +1,133 @@
+"""What the command line reads from files and writes to them: bundles, keys, tokens, and the folders of instances.
+
+Rules: an instance is opened where there is one; only what keeps results makes one, and says so. A bundle file is there
+whole or not at all: it is written under another name beside it, synced and renamed. What is no plain file (a pipe, a
+device) is written as it is; a terminal is not, since a bundle is bytes that others chose. Secrets are bounded in size,
+and no message has one.
+
+>>> import tempfile
+>>> with opened(tempfile.mkdtemp()):
+...     pass  # doctest: +ELLIPSIS
+Traceback (most recent call last):
+...
+artdag_fed.errors.StoreError: '...' is no instance: it has no index.sqlite3
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Iterator
+from typing import BinaryIO, Final
+
+from artdag_fed.caches.disk_index import INDEX, sync_folder
+from artdag_fed.cli_output import Usage, naming
+from artdag_fed.errors import StoreError
+from artdag_fed.federation import Federation
+from artdag_fed.instance import cache_of
+from artdag_fed.instance import open as open_instance
+from artdag_fed.names import shown
+from artdag_fed.transports.http_wire import TOKEN
+
+__all__ = ["key_in", "opened", "reading", "token_in", "writing"]
+
+SECRET_BYTES: Final = 1 << 16
+"""Of a key or token file: far above any; what is longer is the wrong file, or one without an end."""
+
+
+@contextlib.contextmanager
+def opened(path: str, *, make: bool = False) -> Iterator[tuple[Federation, bool]]:
+    """The instance in the folder `path`, and whether it is a new one, which only `make` allows; closed afterwards."""
+    new = not os.path.lexists(os.path.join(path, INDEX))
+    if new and not make:
+        why = (
+            f"it has no {INDEX}"
+            if os.path.isdir(path)
+            else "it is a file"
+            if os.path.exists(path)
+            else "nothing is there"
+        )
+        raise StoreError(f"{shown(path, 200)} is no instance: {why}")
+    fed = open_instance(path)
+    try:
+        yield fed, new
+    finally:
+        cache_of(fed).close()
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[BinaryIO]:
+    """The file to read from; - is the standard input."""
+    if path == "-":
+        if sys.stdin is None:
+            raise OSError("there is no standard input")
+        yield sys.stdin.buffer
+        return
+    with open(path, "rb") as file:
+        yield file
+
+
+@contextlib.contextmanager
+def writing(path: str) -> Iterator[BinaryIO]:
+    """The file to write to; - is the standard output. It is there under its name when all was written, or not."""
+    if path == "-":
+        if sys.stdout.isatty():
+            raise Usage("export: a bundle is no text for a terminal: send it to a file or a pipe")
+        with naming("the standard output"):
+            yield sys.stdout.buffer
+            sys.stdout.buffer.flush()
+        return
+    with naming(shown(path, 200)):
+        path = os.path.realpath(path)  # a link stays one
+        if os.path.lexists(path) and not os.path.isfile(path):  # a folder says now that it is one
+            with open(path, "wb") as file:
+                yield file
+        else:
+            with _replacing(path) as file:
+                yield file
+
+
+@contextlib.contextmanager
+def _replacing(path: str) -> Iterator[BinaryIO]:
+    folder = os.path.dirname(path)
+    temporary = os.path.join(folder, f".{secrets.token_hex(8)}.new")  # without its name, which may be as long as it can
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        sync_folder(folder)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+
+
+# --- secrets ----------------------------------------------------------------------------------
+
+
+def key_in(path: str) -> bytes:
+    """A key: the bytes of the file as they are."""
+    return _secret(path)
+
+
+def token_in(path: str | None, variable: str) -> str | None:
+    """A bearer token from a file or else the environment, trimmed; None where there is none."""
+    if path is None and variable not in os.environ:
+        return None
+    where = variable if path is None else shown(path, 200)
+    text = os.environ[variable] if path is None else _secret(path).decode("latin-1")
+    token = text.strip()
+    if TOKEN.fullmatch(token) is None:
+        raise Usage(f"what is in {where} is no token: expected 1 to 4096 of A-Z a-z 0-9 . _ ~ + / - and = at its end")
+    return token
+
+
+def _secret(path: str) -> bytes:
+    with open(path, "rb") as file:
+        secret = file.read(SECRET_BYTES + 1)
+    if len(secret) > SECRET_BYTES:
+        raise Usage(f"{shown(path, 200)} has more than {SECRET_BYTES:,} bytes: it is no key or token")
+    return secret

@@ -1,7 +1,8 @@
 """What is written for people is true: examples run, and say what they say; links lead somewhere.
 
 Rules: a ```python block with `>>>` is a doctest; one without is run as written, and a line `print(...)  # x` there
-prints x. The blocks of a page share their names and run from top to bottom, in a folder of their own.
+prints x. The blocks of a page share their names and run from top to bottom, in a folder of their own. The ```console
+blocks of the guide are one session in a shell, in a folder of its own as well.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import contextlib
 import doctest
 import importlib
 import io
+import os
 import re
+import socket
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -57,6 +61,44 @@ def check_block(source: str, names: dict[str, Any], where: str, line: int) -> No
             assert printed.getvalue().splitlines() == said, f"{where}:{line}"
 
 
+def transcript(text: str) -> list[tuple[str, str]]:
+    """(command, what it says) of a ```console block: a line after `$ `, and those up to the next."""
+    parts = re.split(r"^\$ (.*)\n", text, flags=re.MULTILINE)
+    assert parts[0] == "", f"a session begins with a command, not with {parts[0]!r}"
+    return list(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def run_in_bash(commands: list[str], folder: Path) -> list[str]:
+    """What each of these commands says, in one shell; one that ends with & goes on, and is killed at the end."""
+    script = ['python() { "$PYTHON" "$@"; }', "trap 'kill $(jobs -p) 2> /dev/null' EXIT"]
+    for command in commands:
+        if command.endswith(" &"):  # waits until it has said a line, or is gone
+            script += [
+                f"{command[:-2]} > said 2>&1 &",
+                "until [[ -s said ]] || ! kill -0 $!; do sleep 0.01; done; cat said",
+            ]
+        else:
+            script += [f"(exit $code); {command}", "code=$?"]
+        script.append("printf '\\0'")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC), "PYTHON": sys.executable}
+    done = subprocess.run(
+        ["bash", "-c", "\n".join(script)],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+    )
+    return done.stdout.split("\0")[:-1]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+        return port
+
+
 def anchors(page: Path) -> set[str]:
     """The anchors that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
@@ -91,6 +133,16 @@ def test_the_examples_on_a_page_are_true(page: Path, tmp_path: Path, monkeypatch
     names: dict[str, Any] = {"__name__": "__main__"}
     for line, source in blocks(page, "python", "pycon"):
         check_block(source, names, page.name, line)
+
+
+def test_the_commands_of_the_guide_say_what_the_guide_says(tmp_path: Path) -> None:
+    port = str(free_port())  # a fixed one may be taken: what the page calls 8000 is another here
+    blocks_ = [text.replace("8000", port) for _, text in blocks(ROOT / "docs" / "guide.md", "console")]
+    session = [part for text in blocks_ for part in transcript(text)]
+    said = run_in_bash([command for command, _ in session], tmp_path)
+    assert len(said) == len(session) > 20
+    for (command, expected), found in zip(session, said, strict=True):
+        assert doctest.OutputChecker().check_output(expected, found, FLAGS), f"$ {command}\n{found}"
 
 
 @every_page
@@ -130,6 +182,11 @@ def test_blocks_of_a_page_share_their_names() -> None:
     check_block("a = 1\n", names, "a page", 1)
     check_block(">>> b = a + 1\n", names, "a page", 2)
     check_block("print(b)  # 2\n", names, "a page", 3)
+
+
+def test_the_check_sees_what_a_command_says_and_how_it_ends(tmp_path: Path) -> None:
+    session = transcript("$ echo a; exit_3() { return 3; }\na\n$ exit_3\n$ echo $?\n3\n$ echo b >&2\nb\n")
+    assert run_in_bash([command for command, _ in session], tmp_path) == [said for _, said in session]
 
 
 def test_the_check_sees_a_link_that_leads_nowhere(tmp_path: Path) -> None:

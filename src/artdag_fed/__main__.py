@@ -18,6 +18,7 @@ from artdag_fed.cli_arguments import PROGRAM, arguments
 from artdag_fed.cli_commands import COMMANDS
 from artdag_fed.cli_output import Complaints, Exit, Output, Usage
 from artdag_fed.errors import FederationError, InvalidName
+from artdag_fed.names import shown
 
 __all__ = ["main"]
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except BrokenPipeError:
             return Exit.CLOSED
         except (FederationError, OSError) as error:
-            complaints.say(str(error))
+            complaints.say(_spelt(error))
             return Exit.FAILED
         except Exception as error:
             if sys.flags.dev_mode:
@@ -56,6 +57,12 @@ def _run(argv: Sequence[str], complaints: Complaints) -> int:
         raise OSError("there is no standard output")
     code = COMMANDS[asked.command](asked, Output(sys.stdout, asked.json), complaints)
     return Exit.FOUND if code == Exit.FINE and complaints.count else code
+
+
+def _spelt(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{shown(os.fsdecode(error.filename), 200)}: {error.strerror}"
+    return str(error)
 
 
 @contextlib.contextmanager

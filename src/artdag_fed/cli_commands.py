@@ -110,13 +110,13 @@ def check(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     looked = f"{count_of(checked.results, 'result')}, {checked.bytes:,} bytes, {count_of(checked.files, 'file')}"
     output.done(
         {"cache": asked.cache, **checked._asdict(), "dropped": dropped},
-        f"{shown(asked.cache, 200)}: {looked}: {count_of(checked.faults, 'fault')}",
+        f"{shown(asked.cache, 200)}: {looked}: {count_of(checked.found, 'fault')}",
     )
-    if not checked.faults:
+    if not checked.found:
         return Exit.FINE
-    left = checked.faults - dropped
+    left = checked.found - dropped
     hint = "" if asked.drop else "; --drop drops what fails"
-    complaints.say(f"{count_of(checked.faults, 'fault')} found in {shown(asked.cache, 200)}, {left:,} left{hint}")
+    complaints.say(f"{count_of(checked.found, 'fault')} found in {shown(asked.cache, 200)}, {left:,} left{hint}")
     return Exit.FOUND
 
 

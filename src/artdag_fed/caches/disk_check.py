@@ -69,12 +69,12 @@ class Fault(NamedTuple):
 
 
 class Checked(NamedTuple):
-    """What was looked at: readable results, the bytes of these, files beside; and how many faults were told."""
+    """What was looked at: readable results, the bytes of these, files beside; and how many faults were found."""
 
     results: int
     bytes: int
     files: int
-    faults: int
+    found: int
 
 
 def check_folder(path: str | os.PathLike[str], *, found: Callable[[Fault], object], mend: bool = False) -> Checked:

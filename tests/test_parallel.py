@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from functools import partial, reduce
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +30,7 @@ from artdag_fed import (
     Federation,
     MemoryCache,
     Node,
+    Ops,
     Record,
     RunError,
     forget,
@@ -443,6 +446,66 @@ def test_a_runner_from_main_is_told_to_move_into_a_module() -> None:
     said = workers.why_broken(BrokenExecutor("gone"), runner, ["a@1", "b@1", "c@1", "d@1"])
     assert "was defined in a notebook" in said and "put it in a module, or use threads" in said
     assert "with 'a@1', 'b@1', 'c@1' and 1 more under way" in said
+
+
+NOTEBOOK = """
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from artdag_fed import Federation, Ops, RunError, run
+
+ops = Ops("studio")
+
+@ops.op
+def load(n):
+    return [n]
+
+@ops.op
+def double(pixels):
+    return [2 * pixel for pixel in pixels]
+
+def more():
+    @ops.op
+    def inside(n):
+        return n
+
+def told():
+    try:
+        with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            run(Federation(), double(load(4)), ops, executor=pool)
+    except RunError as error:
+        print(error)
+
+told()
+with ThreadPoolExecutor(1) as pool:
+    print(run(Federation(), double(load(4)), ops, executor=pool).value)
+more()
+told()
+"""
+"""What stands in the cells: as in a notebook, `__main__` has no file that a new process could read."""
+
+
+def test_a_run_of_ops_from_a_notebook_through_a_process_pool_names_them_and_says_what_to_do() -> None:
+    environ = os.environ | {"PYTHONPATH": str(Path(parallel.__file__).parents[1])}
+    done = subprocess.run(
+        [sys.executable, "-c", NOTEBOOK], env=environ, capture_output=True, text=True, timeout=2 * LONG
+    )
+    broken, threads, refused = done.stdout.splitlines()
+    assert "the executor broke" in broken and "with 'studio.load@1'" in broken
+    for op, name in (("studio.load@1", "load"), ("studio.double@1", "double")):
+        why = (
+            f"'{op}': __main__.{name} was defined in a notebook or at a prompt: import it from a module, or use threads"
+        )
+        assert why in broken and why in refused
+    assert "loky and Dask send such functions along" in broken and threads == "[8]"
+    assert "'studio.inside@1': __main__.more.<locals>.inside was defined inside of a function: move it" in refused
+
+
+def test_of_many_ops_that_are_not_found_three_are_named() -> None:
+    ops = Ops()
+    for n in range(5):
+        ops.op(f"op{n}")(lambda: None)
+    said = workers.why_broken(BrokenExecutor("gone"), ops, ["op0@1"])
+    assert "'op2@1'" in said and "'op3@1'" not in said and "; and 2 more ops" in said
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])

@@ -125,10 +125,6 @@ class Ops:
         """
         return self._sources.get(op, "")
 
-    def only(self, ops: Iterable[str]) -> Ops:
-        """An `Ops` with these of its ops, so that what travels to another process is not more than is needed there."""
-        return _put_together(self.prefix, {op: self[op] for op in ops}, {op: self._sources[op] for op in ops})
-
     def __getitem__(self, op: str) -> Op:
         try:
             return self._ops[op]
@@ -153,9 +149,10 @@ class Ops:
         return f"<Ops of {len(self._ops)}{': ' if names else ''}{names}>"
 
     def unreachable(self) -> dict[str, str]:
-        """The ops that another process may not find by name, each with the reason and what to do; for messages.
+        """The ops that another process may not find by name, each with the reason and what to do.
 
-        Threads need no names, and `loky` and Dask send functions without one; `ProcessPoolExecutor` does need them.
+        Threads need no names, and loky and Dask send functions without one; `ProcessPoolExecutor` does need them, of
+        all ops of the runner. A run that such a pool breaks under says what this says.
         """
         return {full: why for full, op in self._ops.items() if (why := _why_unreachable(op))}
 

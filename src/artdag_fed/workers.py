@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from artdag_fed.callables import Runner, said
 from artdag_fed.names import shown
+from artdag_fed.ops import Ops
 
 __all__ = ["Answer", "Chunk", "Step", "perform", "why_broken", "why_refused"]
 
@@ -121,6 +122,8 @@ def why_refused(executor: object, runner: Runner, inputs: Sequence[tuple[str, ob
     if not isinstance(executor, ProcessPoolExecutor):
         return ""  # the others have ways of their own to pickle
     if _unpicklable(runner):
+        if lost := _unreachable(runner):
+            return f" ({lost})"
         return f" (the runner {_name(runner)} cannot be pickled: put it at the top level of a module, or use threads)"
     for at, (op, value) in enumerate(inputs):
         if _unpicklable(value):
@@ -135,6 +138,11 @@ def why_broken(error: BaseException, runner: Runner, ops: Sequence[str]) -> str:
     what, why = "broke", "A worker was killed, or ran out of memory; or it could not import "
     if not isinstance(error, BrokenExecutor):
         what, why = "takes no more work", "It was shut down, or its client was closed."
+    elif lost := _unreachable(runner):
+        why = (
+            f"New processes may not find what the runner needs: {lost}. loky and Dask send such functions along. "
+            "Otherwise a worker was killed, or ran out of memory."
+        )
     elif getattr(runner, "__module__", "") == "__main__":
         why = (
             f"The runner {_name(runner)} was defined in a notebook, at a prompt or in a script, where new processes do "
@@ -146,6 +154,12 @@ def why_broken(error: BaseException, runner: Runner, ops: Sequence[str]) -> str:
             "in a script (__main__) is not found by new processes, so put it in a module, or use threads."
         )
     return f"the executor {what} ({said(error)}) with {under_way} under way. {why} What was finished before it is kept."
+
+
+def _unreachable(runner: Runner) -> str:
+    """Which functions of an `Ops` another process may not find, and what to do; "" where it finds all."""
+    told = [f"{shown(op)}: {why}" for op, why in runner.unreachable().items()] if isinstance(runner, Ops) else []
+    return "; ".join(told[:3]) + (f"; and {len(told) - 3} more ops" if len(told) > 3 else "")
 
 
 def _unpicklable(value: object) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
@@ -88,6 +89,56 @@ def test_loky_gives_what_one_thread_gives(loky: Executor, tmp_path: Path) -> Non
 
 def test_a_dask_cluster_gives_what_one_thread_gives(dask: Executor, tmp_path: Path) -> None:
     same_as_in_one_thread(dask, tmp_path / "instance")
+
+
+NOTEBOOK = """
+import sys
+from artdag_fed import Federation, Ops, run
+
+ops = Ops("studio")
+gain = 10
+
+@ops.op
+def load(n):
+    return [n, n + 1]
+
+@ops.op(version=2)
+def scale(frame, factor=2):
+    return [gain * factor * pixel for pixel in frame]
+
+def more():
+    offset = 3
+    @ops.op
+    def shift(frame):
+        return [pixel + offset for pixel in frame]
+    return shift
+
+target = more()(scale(load(4)))
+if sys.argv[1] == "loky":
+    from loky import ProcessPoolExecutor
+    executor = ProcessPoolExecutor(1)
+else:
+    from distributed import Client, LocalCluster
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    executor = Client(cluster).get_executor()
+done = run(Federation(), target, ops, executor=executor)
+print(done.value, len(done.computed))
+if sys.argv[1] == "loky":
+    executor.shutdown(kill_workers=True)
+else:
+    executor._client.close()
+    cluster.close()
+"""
+"""What stands in the cells: as in a notebook, `__main__` has no file that a new process could read."""
+
+
+@pytest.mark.parametrize(("engine", "module"), [("loky", "loky"), ("dask", "distributed")])
+def test_ops_from_a_notebook_compute_through_what_sends_functions(engine: str, module: str) -> None:
+    pytest.importorskip(module)
+    environ = os.environ | {"PYTHONPATH": str(Path(artdag_fed.__file__).parents[1])}
+    command = [sys.executable, "-c", NOTEBOOK, engine]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "[83, 103] 3\n"), done.stderr
 
 
 def test_a_dask_client_is_refused_with_what_to_pass(dask: Any) -> None:

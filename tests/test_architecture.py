@@ -61,12 +61,18 @@ FLOORS: tuple[tuple[str, ...], ...] = (
 # The order within a folder. Its `__init__`, where it has one, comes last: it may show what the files hold.
 FOLDERS: dict[str, tuple[str, ...]] = {
     "caches/": (
+        "evidence",
+        "memory_offers",
+        "memory_table",
         "memory",
         "disk_index",
         "disk_blobs",
+        "disk_origins",
+        "disk_offers",
         "disk_commit",
         "disk_staging",
         "disk_views",
+        "disk_reading",
         "disk",
         "disk_faults",
         "disk_check",

@@ -187,7 +187,7 @@ class IteratesOverItsMapping(MemoryCache):
 
 class CountsWrong(MemoryCache):
     def origins(self):
-        return {origin: count + 1 for origin, count in super().origins().items()}
+        return {origin: total._replace(results=total.results + 1) for origin, total in super().origins().items()}
 
 
 BROKEN = [

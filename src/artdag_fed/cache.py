@@ -15,7 +15,7 @@ none; the same `Changes` again finds everything unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -23,7 +23,28 @@ from artdag_fed.codec import Codec
 from artdag_fed.events import Event
 from artdag_fed.names import Cid, PeerId
 
-__all__ = ["Cache", "Changes", "Clash", "Entry", "Held", "Made", "Origin", "OriginCache", "Outcome", "Staged", "Stored"]
+__all__ = [
+    "MOST_OFFERS",
+    "Cache",
+    "Changes",
+    "Clash",
+    "Entry",
+    "Held",
+    "Made",
+    "Offer",
+    "Origin",
+    "OriginCache",
+    "Outcome",
+    "Recall",
+    "Relabel",
+    "Staged",
+    "Stored",
+    "Total",
+]
+
+MOST_OFFERS = 100_000
+"""Offers that one cache keeps: with signatures of 64 bytes some 40 MB on a disk, and listed in a second. Far more than
+people look through, and what goes beyond it is the oldest of whoever has most (see `OriginCache.offers`)."""
 
 Cache = MutableMapping[Cid, Any]
 """A KV cache: get, put, delete, keys. A dict is one; so is anything of `collections.abc.MutableMapping`'s shape."""
@@ -65,6 +86,36 @@ class Made(NamedTuple):
     digest: str
     recipe: bytes
     inputs_digest: str
+    size: int = 0
+    """Bytes of the encoded result; 0 where it has none (in memory)."""
+    seconds: float = 0.0
+    """What it took to compute, where that is known."""
+
+
+class Total(NamedTuple):
+    """What the results of one origin come to."""
+
+    results: int
+    bytes: int
+    """Of the encoded results; in memory those that were never encoded are unknown and count 0."""
+    seconds: float
+    """What computing them took; those that are unknown count 0."""
+
+
+class Offer(NamedTuple):
+    """Evidence: once, this result was offered for this cid. Kept when there is more than one of them to compare."""
+
+    cid: Cid
+    peer: PeerId | None
+    """Who offered it; None: it was computed here."""
+    digest: str
+    """As in `Held`; "" only in memory, where the codec cannot carry the result."""
+    size: int
+    lineage: frozenset[PeerId]
+    signature: bytes
+    """The peer's signature over it, verified when it came in; b"" where there was none."""
+    at: float
+    """When it was noted, in seconds since the epoch, as `Changes.at` said."""
 
 
 class Stored(NamedTuple):
@@ -85,6 +136,9 @@ class Entry(NamedTuple):
     replace: whether it takes the place of a result computed here, too.
     basis: tokens of the origins of what it was computed from. If one was withdrawn, the entry is stale: not stored.
     source: a hash of the code that computed it, for a run to compare, or "" where it is unknown.
+    seconds: what it took to compute, 0.0 where that is unknown.
+    signature: the peer's signature over the record, only where it was verified; else b"".
+    size: bytes of the encoded result, where it comes as a value alone; 0 where that is unknown.
     """
 
     cid: Cid
@@ -98,6 +152,9 @@ class Entry(NamedTuple):
     replace: bool = False
     basis: frozenset[int] = frozenset()
     source: str = ""
+    seconds: float = 0.0
+    signature: bytes = b""
+    size: int = 0
 
 
 class Staged(Protocol):
@@ -107,16 +164,47 @@ class Staged(Protocol):
         """Throw away what was laid ready; nothing after a commit, and nothing when called again."""
 
 
+class Relabel(NamedTuple):
+    """A held result that gets another origin: one that was confirmed, or whose lineage was worked out anew.
+
+    It stays as it was unless it is still held with `digest` (of `Made`) under the live origin `token` (of `Held`) and
+    no token of `basis` was withdrawn. A signature was given for the former origin, so it is not kept with a new one.
+    """
+
+    token: int
+    digest: str
+    origin: Origin
+    basis: frozenset[int] = frozenset()
+
+
+class Recall(NamedTuple):
+    """Every live result whose provenance is `peer` and whose cid is not in `offered` goes."""
+
+    peer: PeerId
+    offered: Container[Cid]
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What one `commit` does, in this order: withdraw origins, drop results, store what is staged."""
+    """What one `commit` does, in this order: withdraw origins, drop results, recall those that a peer offers no more,
+    store what is staged, relabel, settle."""
 
     withdraw: Callable[[Origin], bool] | None = None
     """Every live origin for which it answers True is withdrawn, now and for good."""
     drop: frozenset[Cid] = frozenset()
     """These results go, whoever computed them, with their origins."""
+    drop_if: Mapping[Cid, str] = field(default_factory=dict)
+    """These go likewise, but only where they are still held with this digest (of `Made`)."""
+    recall: Recall | None = None
+    """What goes as its peer offers it no more; never what was computed here, or came from someone else."""
     put: Staged | None = None
     """What `stage` of the same cache gave; it is closed afterwards."""
+    relabel: Mapping[Cid, Relabel] = field(default_factory=dict)
+    """These get another origin, each on its own conditions."""
+    settle: frozenset[Cid] = frozenset()
+    """The offers kept about these cids are forgotten, those that this commit adds included."""
+    at: float = 0.0
+    """Now, in seconds since the epoch, for the offers that this commit notes."""
 
 
 class Clash(NamedTuple):
@@ -136,7 +224,8 @@ class Outcome:
 
     `stored` by their origins; `unchanged`: staged ones that were held already, equal; `clashes`: those that were held
     and differ; `stale`: cids not stored, as something that they were computed from was withdrawn; `withdrawn`: results
-    that became unreadable with their origins; `dropped`: those dropped by name.
+    that became unreadable with their origins; `dropped`: those dropped by name (`drop`, `drop_if`); `recalled`: those
+    that their peer offers no more; `relabelled`: those that got the origin that was meant for them.
     """
 
     stored: Mapping[Origin, int] = field(default_factory=dict)
@@ -145,6 +234,8 @@ class Outcome:
     stale: frozenset[Cid] = frozenset()
     withdrawn: int = 0
     dropped: int = 0
+    recalled: int = 0
+    relabelled: int = 0
 
 
 @runtime_checkable
@@ -171,8 +262,9 @@ class OriginCache(Protocol):
     def lineage(self) -> Mapping[Cid, frozenset[PeerId]]:
         """The other peers of each result that rests on some, likewise."""
 
-    def origins(self) -> dict[Origin, int]:
-        """The live origins and how many results each has, without walking the results."""
+    def origins(self) -> dict[Origin, Total]:
+        """The live origins and what their results come to, without walking the results (but for a mapping that lets
+        some go by itself)."""
 
     def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]:
         """Which of these are held, and whence; nothing is read."""
@@ -189,7 +281,19 @@ class OriginCache(Protocol):
         """The held results that have a recipe (of `op`, or all), in the order in which they were stored."""
 
     def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
-        """How those that are held were made; nothing is read, and in memory a digest is worked out where it was not."""
+        """How those that are held were made; nothing is read, and in memory digest and size are worked out."""
+
+    def inventory(self) -> Iterator[tuple[Cid, Made]]:
+        """Everything that is held, the oldest stored first, in bounded memory; no lock or cursor is held in between."""
+
+    def offers(self, cids: Iterable[Cid] | None = None) -> Iterator[Offer]:
+        """The offers that are kept (about these cids), by cid, peer, digest and lineage, no two of them equal in these.
+
+        An arriving result that meets a held one is noted together with it, unless it is the very same offer: same peer,
+        digest and lineage. So whatever the order in which several came, the same ones are kept. Withdrawing trust in a
+        peer leaves its offers; `Changes.settle` removes them. At most `MOST_OFFERS` are kept: beyond it the oldest
+        ones of whoever has most go, first those that agree with all others about their cid.
+        """
 
     def stage(self, entries: Iterable[Entry]) -> Staged:
         """Lay entries ready in bounded memory, holding no lock. What the iterable raises goes through; then nothing is

@@ -160,7 +160,7 @@ def invalidate(
     if observe is not None:
         observe(Event("withdrawn", peer=peer_id, count=outcome.withdrawn))
     cache.purge()
-    left = sum(count for origin, count in cache.origins().items() if peer_id in origin.lineage)
+    left = sum(total.results for origin, total in cache.origins().items() if peer_id in origin.lineage)
     return now(cache, Report(dropped=outcome.withdrawn, resting_on={peer_id: left} if left else {}))
 
 

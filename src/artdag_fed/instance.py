@@ -92,12 +92,12 @@ class Federation:
         return True  # an instance that holds nothing is one
 
     def __repr__(self) -> str:
-        origins = cache_of(self).origins()
-        foreign = Counter[str]()
-        for origin, count in origins.items():
-            if origin.peer is not None:
-                foreign[origin.peer] += count
-        local = sum(origins.values()) - foreign.total()
+        local, foreign = 0, Counter[str]()
+        for origin, total in cache_of(self).origins().items():
+            if origin.peer is None:
+                local += total.results
+            else:
+                foreign[origin.peer] += total.results
         whence = "".join(f", {count} from {shown(peer, 30)}" for peer, count in foreign.most_common(3))
         more = f", and {len(foreign) - 3} more peers" if len(foreign) > 3 else ""
         return f"<Federation over {self.cache!r}: {local} computed here{whence}{more}>"

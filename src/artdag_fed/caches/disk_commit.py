@@ -9,40 +9,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import chain, islice
+from collections.abc import Sequence
+from itertools import chain
 from operator import itemgetter
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from artdag_fed.cache import Clash, Origin
+from artdag_fed.caches.disk_offers import bound, note
+from artdag_fed.caches.disk_origins import MORE, drop, live_id, not_live, origin_of
+from artdag_fed.caches.evidence import lineage_text
 from artdag_fed.names import Cid
 
-__all__ = [
-    "BATCH",
-    "Kind",
-    "Row",
-    "Verdicts",
-    "batches",
-    "drop",
-    "insert_rows",
-    "origin_of",
-    "put",
-    "recipe_column",
-    "recipe_from",
-    "withdraw",
-]
-
-T = TypeVar("T")
+__all__ = ["Kind", "Row", "Verdicts", "insert_rows", "put", "recipe_column", "recipe_from"]
 
 _LAST = "SELECT coalesce(max(id), 0) FROM result"
 
-BATCH = 1000  # rows that are looked up, dropped or purged at a time: a few milliseconds under the lock
-
-ROWS = 100  # in one statement: more gain nothing, and with eight values each they are below any limit of SQLite's
+ROWS = 99  # in one statement: more gain nothing, and with ten values each they are below any limit of SQLite's
 
 STAGED = (
     "CREATE TEMP TABLE {} (cid TEXT, kind INTEGER, digest TEXT, inputs_digest TEXT, source TEXT, recipe BLOB,"
-    " payload BLOB, size INTEGER)"
+    " payload BLOB, size INTEGER, seconds REAL, signature BLOB)"
 )
 
 
@@ -54,9 +40,9 @@ class Kind(NamedTuple):
     basis: frozenset[int]
 
 
-Row = tuple[Cid, int, str, str, str, str | bytes, bytes | None, int]
+Row = tuple[Cid, int, str, str, str, str | bytes, bytes | None, int, float, bytes | None]
 """A result laid ready: cid, number of its kind, digest, inputs digest, source, recipe (see `recipe_column`), payload
-(None: beside, as a file), size."""
+(None: beside, as a file), size, seconds, signature (None: there is none)."""
 
 
 class Laying(Protocol):
@@ -69,13 +55,6 @@ class Laying(Protocol):
     @property
     def rows(self) -> list[Row] | None: ...
     def fill(self, db: sqlite3.Connection) -> str: ...
-
-
-def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
-    """The items in lists of at most `size`."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 def insert_rows(db: sqlite3.Connection, insert: str, row: str, rows: Sequence[Row]) -> int:
@@ -101,52 +80,11 @@ def recipe_from(column: str | bytes) -> bytes:
     return column.encode() if isinstance(column, str) else column
 
 
-def origin_of(peer: str | None, lineage: str) -> Origin:
-    """An origin from its row."""
-    return Origin(peer, frozenset(json.loads(lineage)))
-
-
-def _row_of(origin: Origin) -> tuple[str | None, str]:
-    return origin.peer, json.dumps(sorted(origin.lineage), ensure_ascii=False)
-
-
-def withdraw(db: sqlite3.Connection, which: Callable[[Origin], bool]) -> int:
-    """Mark the live origins for which `which` answers True; the number of results that went with them."""
-    rows = db.execute("SELECT id, peer, lineage, results FROM origin WHERE live").fetchall()
-    gone = [(id, results) for id, peer, lineage, results in rows if which(origin_of(peer, lineage))]
-    db.executemany("UPDATE origin SET live = 0 WHERE id = ?", [(id,) for id, _ in gone])
-    return sum(results for _, results in gone)
-
-
-def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
-    """Delete these rows of `result`; the number of those that were there. Their files become garbage."""
-    dropped = 0
-    for batch in batches(ids):
-        these = json.dumps(batch)
-        counts = db.execute(
-            "SELECT origin, count(*), sum(size) FROM result WHERE id IN (SELECT value FROM json_each(?))"
-            " GROUP BY origin",
-            (these,),
-        ).fetchall()
-        db.executemany(
-            "UPDATE origin SET results = results - ?, bytes = bytes - ? WHERE id = ?",
-            [(count, size, origin) for origin, count, size in counts],
-        )
-        db.execute(
-            "INSERT OR IGNORE INTO garbage SELECT digest FROM result"
-            " WHERE payload IS NULL AND id IN (SELECT value FROM json_each(?))",
-            (these,),
-        )
-        db.execute("DELETE FROM result WHERE id IN (SELECT value FROM json_each(?))", (these,))
-        dropped += sum(count for _, count, _ in counts)
-    return dropped
-
-
 class Verdicts:
     """What the table says of what is staged in `table`, before anything is inserted.
 
     `unchanged`, `clashes`: as in `Outcome`; `kept`: how many staged rows stay out, for what is held stays; `doomed`:
-    ids of rows that make room.
+    ids of rows that make room; `evidence`: whether one met another offer than its own.
     """
 
     def __init__(self, db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> None:
@@ -154,6 +92,8 @@ class Verdicts:
         self.clashes: list[Clash] = []
         self.kept = 0
         self.doomed: set[int] = set()
+        self.evidence = False
+        lineages = [lineage_text(kind.origin.lineage) for kind in kinds]
         rows = db.execute(
             f"SELECT s.cid, s.kind, s.digest, r.id, r.digest, o.live, o.peer, o.lineage FROM temp.{table} s"
             " CROSS JOIN result r ON r.cid = s.cid CROSS JOIN origin o ON o.id = r.origin ORDER BY s.cid, s.rowid"
@@ -164,6 +104,8 @@ class Verdicts:
                 continue
             offered, replace, _ = kinds[number]
             replaced = offered.local and (replace or peer is not None)
+            if (digest, peer, lineage) != (held_digest, offered.peer, lineages[number]):
+                self.evidence = True
             if digest != held_digest:
                 self.clashes.append(Clash(cid, origin_of(peer, lineage), held_digest, offered, digest, replaced))
             elif not replaced:
@@ -184,9 +126,9 @@ class Put(NamedTuple):
     stale: frozenset[Cid] = frozenset()
 
 
-def put(db: sqlite3.Connection, laid: Laying) -> Put:
-    """Store what is laid ready, by the held/arriving table."""
-    withdrawn = _withdrawn(db, laid.kinds)
+def put(db: sqlite3.Connection, laid: Laying, at: float) -> Put:
+    """Store what is laid ready, by the held/arriving table, and keep the offers that meet, as of then."""
+    withdrawn = not_live(db, frozenset().union(*(kind.basis for kind in laid.kinds)))
     rows = laid.rows
     if rows is not None and not withdrawn:
         done = _put_new(db, rows, laid.kinds)
@@ -195,13 +137,20 @@ def put(db: sqlite3.Connection, laid: Laying) -> Put:
     table = laid.fill(db)
     stale = _take_out(db, table, [n for n, kind in enumerate(laid.kinds) if kind.basis & withdrawn])
     verdicts = Verdicts(db, table, laid.kinds)
+    origins = [kind.origin for kind in laid.kinds]
+    if verdicts.evidence:
+        note(db, table, origins, at)
     drop(db, verdicts.doomed)
     (last,) = db.execute(_LAST).fetchone()
     stored, inserted = _insert(db, table, laid.kinds, last)
     unchanged, clashes = verdicts.unchanged, verdicts.clashes
-    if inserted + verdicts.kept + len(stale) < laid.count:
+    repeats = inserted + verdicts.kept + len(stale) < laid.count
+    if repeats:
         more_unchanged, more_clashes = _repeats(db, table, laid.kinds, last)
         unchanged, clashes = unchanged + more_unchanged, clashes + more_clashes
+        note(db, table, origins, at, behind=last)
+    if repeats or verdicts.evidence:
+        bound(db)
     return Put(stored, last + 1, unchanged, tuple(clashes), stale)
 
 
@@ -215,8 +164,9 @@ def _put_new(db: sqlite3.Connection, rows: list[Row], kinds: Sequence[Kind]) -> 
     ids, newest = _ids(db, kinds)
     inserted = insert_rows(
         db,
-        "INSERT OR IGNORE INTO result (cid, origin, digest, inputs_digest, source, recipe, payload, size)",
-        "(?, (SELECT id FROM temp.origin_of_kind WHERE kind = ?), ?, ?, ?, ?, ?, ?)",
+        "INSERT OR IGNORE INTO result (cid, origin, digest, inputs_digest, source, recipe, payload, size, seconds,"
+        " signature)",
+        "(?, (SELECT id FROM temp.origin_of_kind WHERE kind = ?), ?, ?, ?, ?, ?, ?, ?, ?)",
         rows,
     )
     done = Put(_count(db, kinds, ids, last, newest), last + 1) if inserted == len(rows) else None
@@ -232,8 +182,9 @@ def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int
     inserted = db.execute(
         # In the order of the cids, so that the index of cids is written from left to right; of two rows for one cid the
         # first stays. Sorting the numbers and fetching the rows by them takes two thirds of sorting the rows.
-        "INSERT OR IGNORE INTO result (cid, origin, size, digest, inputs_digest, source, recipe, payload)"
-        " SELECT s.cid, k.id, s.size, s.digest, s.inputs_digest, s.source, s.recipe, s.payload"
+        "INSERT OR IGNORE INTO result (cid, origin, size, digest, inputs_digest, source, recipe, payload, seconds,"
+        " signature) SELECT s.cid, k.id, s.size, s.digest, s.inputs_digest, s.source, s.recipe, s.payload, s.seconds,"
+        " s.signature"
         f" FROM (SELECT rowid AS number FROM temp.{table} ORDER BY cid, rowid) AS o"
         f" CROSS JOIN temp.{table} AS s ON s.rowid = o.number CROSS JOIN temp.origin_of_kind AS k ON k.kind = s.kind"
     ).rowcount
@@ -244,14 +195,14 @@ def _count(db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], last: 
     """Add the rows behind `last` to the counts of their origins; the numbers by origin."""
     # NOT INDEXED: only the new rows are read; else SQLite would group by the index of origins, and walk all of it.
     counts = db.execute(
-        "SELECT count(*), sum(size), origin FROM result NOT INDEXED WHERE id > ? GROUP BY origin", (last,)
+        "SELECT count(*), sum(size), sum(seconds), origin FROM result NOT INDEXED WHERE id > ? GROUP BY origin", (last,)
     ).fetchall()
-    db.executemany("UPDATE origin SET results = results + ?, bytes = bytes + ? WHERE id = ?", counts)
+    db.executemany(MORE, counts)
     # Origins of which everything was held already leave no trace: a peer cannot fill the table with names.
     # One that was there before this commit stays: another process may just have read a row that named it.
     db.execute("DELETE FROM origin WHERE results = 0 AND id > ?", (newest,))
     origins = dict(zip(ids, (kind.origin for kind in kinds), strict=True))
-    return {origins[id]: count for count, _, id in counts}
+    return {origins[id]: count for count, _, _, id in counts}
 
 
 def _ids(db: sqlite3.Connection, kinds: Sequence[Kind]) -> tuple[list[int], int]:
@@ -262,22 +213,12 @@ def _ids(db: sqlite3.Connection, kinds: Sequence[Kind]) -> tuple[list[int], int]
     (newest,) = db.execute("SELECT coalesce(max(id), 0) FROM origin").fetchone()
     ids = {origin: 0 for origin, _, _ in kinds}
     for origin in ids:
-        ids[origin] = _live_id(db, origin)
+        ids[origin] = live_id(db, origin)
     by_kind = [ids[origin] for origin, _, _ in kinds]
     db.execute("CREATE TEMP TABLE IF NOT EXISTS origin_of_kind (kind INTEGER PRIMARY KEY, id INTEGER)")
     db.execute("DELETE FROM temp.origin_of_kind")
     db.executemany("INSERT INTO temp.origin_of_kind VALUES (?, ?)", enumerate(by_kind))
     return by_kind, newest
-
-
-def _live_id(db: sqlite3.Connection, origin: Origin) -> int:
-    row = _row_of(origin)
-    found = db.execute("SELECT id FROM origin WHERE live AND peer IS ? AND lineage = ?", row).fetchone()
-    if found is not None:
-        return int(found[0])
-    made = db.execute("INSERT INTO origin (peer, lineage, live, results, bytes) VALUES (?, ?, 1, 0, 0)", row).lastrowid
-    assert made is not None
-    return made
 
 
 def _repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int) -> tuple[int, list[Clash]]:
@@ -298,15 +239,6 @@ def _repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: in
                 Clash(cid, origin_of(peer, lineage), held_digest, kinds[number].origin, digest, replaced=False)
             )
     return unchanged, clashes
-
-
-def _withdrawn(db: sqlite3.Connection, kinds: Sequence[Kind]) -> frozenset[int]:
-    """The tokens of origins that something was computed from and that have been withdrawn."""
-    tokens = frozenset().union(*(kind.basis for kind in kinds))
-    if not tokens:
-        return tokens
-    live = "SELECT id FROM origin WHERE live AND id IN (SELECT value FROM json_each(?))"
-    return tokens - {id for (id,) in db.execute(live, (json.dumps(sorted(tokens)),))}
 
 
 def _take_out(db: sqlite3.Connection, table: str, numbers: list[int]) -> frozenset[Cid]:

@@ -5,9 +5,11 @@ SQLite is let near it (SQLite would roll back a foreign journal). A new index is
 and linked to its final one: a half-made one never exists under that name, and of two processes that create at once one
 wins.
 
-The tables, `user_version` 1: `origin` has one row per peer and lineage while they are live, with the number and the
-bytes of its results, so that counting and withdrawing walk nothing; ids are never used again. `result` has a row per
+The tables, `user_version` 2: `origin` has one row per peer and lineage while they are live, with the number, bytes and
+seconds of its results, so that counting and withdrawing walk nothing; ids are never used again. `result` has a row per
 result; its payload is NULL where it lies beside, as a file. `garbage` names files that may have lost their last row.
+`offer` has the evidence (`disk_offers`). A folder of version 1, which had neither that nor seconds and signatures, is
+migrated when it is opened, in one transaction (docs/decisions/0003).
 """
 
 from __future__ import annotations
@@ -25,25 +27,50 @@ INDEX = "index.sqlite3"
 BLOBS = "blobs"
 
 APPLICATION_ID = 0x61664544  # "afED"
-VERSION = 1
+VERSION = 2
 BUSY_SECONDS = 60.0  # longer than any commit here takes on a slow disk; shorter than a person's patience
 
 PAGE = 16384  # for 100,000 rows of 200 bytes, inserting takes half as long as with 4 KiB (tests/bench)
 CACHE_KIB = 65536  # the dirty pages of a commit of 100,000 small results fit: nothing spills while readers wait
 
-SCHEMA = (
+_ORIGIN_1 = (
     "CREATE TABLE origin (id INTEGER PRIMARY KEY AUTOINCREMENT, peer TEXT, lineage TEXT NOT NULL, live INTEGER NOT"
-    " NULL, results INTEGER NOT NULL, bytes INTEGER NOT NULL)",
-    "CREATE INDEX origin_live ON origin (peer, lineage) WHERE live",
+    " NULL, results INTEGER NOT NULL, bytes INTEGER NOT NULL)"
+)
+_RESULT_1 = (
     "CREATE TABLE result (id INTEGER PRIMARY KEY, cid TEXT NOT NULL UNIQUE, origin INTEGER NOT NULL, size INTEGER NOT"
     " NULL, digest TEXT NOT NULL, inputs_digest TEXT NOT NULL, source TEXT NOT NULL, recipe BLOB NOT NULL, payload"
-    " BLOB)",
+    " BLOB)"
+)
+_SHARED = (
+    "CREATE INDEX origin_live ON origin (peer, lineage) WHERE live",
     "CREATE INDEX result_origin ON result (origin)",
     "CREATE INDEX result_blob ON result (digest) WHERE payload IS NULL",
     "CREATE TABLE garbage (digest TEXT PRIMARY KEY) WITHOUT ROWID",
 )
+_OFFER = (
+    "CREATE TABLE offer (id INTEGER PRIMARY KEY, cid TEXT NOT NULL, peer TEXT NOT NULL, digest TEXT NOT NULL, lineage"
+    " TEXT NOT NULL, size INTEGER NOT NULL, signature BLOB, at REAL NOT NULL, arrived INTEGER NOT NULL, UNIQUE (cid,"
+    " peer, digest, lineage))"
+)
+# What version 2 added, in the words of ALTER TABLE, which puts them before the last bracket: so a folder that was
+# migrated and one that was made have the same text.
+_ADDED = (
+    ("origin", "seconds REAL NOT NULL DEFAULT 0"),
+    ("result", "seconds REAL NOT NULL DEFAULT 0"),
+    ("result", "signature BLOB"),
+)
+_ORIGIN_2 = f"{_ORIGIN_1[:-1]}, {_ADDED[0][1]})"
+_RESULT_2 = f"{_RESULT_1[:-1]}, {_ADDED[1][1]}, {_ADDED[2][1]})"
+
+SCHEMA_1 = (_ORIGIN_1, _RESULT_1, *_SHARED)
+SCHEMA = (_ORIGIN_2, _RESULT_2, *_SHARED, _OFFER)
+MIGRATION = (*(f"ALTER TABLE {table} ADD COLUMN {column}" for table, column in _ADDED), _OFFER)
+
 # What SQLite adds by itself: the sequence of AUTOINCREMENT, and an index without text for UNIQUE.
-EXPECTED = {*SCHEMA, "CREATE TABLE sqlite_sequence(name,seq)", None}
+_ITS_OWN = {"CREATE TABLE sqlite_sequence(name,seq)", None}
+EXPECTED_1 = {*SCHEMA_1, *_ITS_OWN}
+EXPECTED = {*SCHEMA, *_ITS_OWN}
 
 
 def open_index(folder: str) -> sqlite3.Connection:
@@ -60,12 +87,9 @@ def open_index(folder: str) -> sqlite3.Connection:
     except sqlite3.Error as error:
         raise store_error(folder, error) from error
     try:
-        found = {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master")}
-        if found != EXPECTED:
-            raise StoreError(
-                f"{folder} is not a cache of artdag_fed as we make them: its tables have been altered. "
-                "Export what you need with the program that altered them, and start in a new folder."
-            )
+        if _version(db) == 1:
+            _migrate(db, folder)
+        _check_tables(db, folder, EXPECTED)
     except sqlite3.Error as error:
         db.close()
         raise store_error(folder, error) from error
@@ -73,6 +97,43 @@ def open_index(folder: str) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _version(db: sqlite3.Connection) -> int:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
+def _check_tables(db: sqlite3.Connection, folder: str, expected: set[str | None]) -> None:
+    if {sql for (sql,) in db.execute("SELECT sql FROM sqlite_master")} != expected:
+        raise StoreError(
+            f"{folder} is not a cache of artdag_fed as we make them: its tables have been altered. "
+            "Export what you need with the program that altered them, and start in a new folder."
+        )
+
+
+def _migrate(db: sqlite3.Connection, folder: str) -> None:
+    """From version 1 to 2: all of it or nothing, whenever it is cut off, and once, whoever else opens the folder."""
+    try:
+        db.execute("BEGIN IMMEDIATE")
+    except sqlite3.OperationalError as error:
+        if "readonly" not in str(error):
+            raise
+        raise StoreError(
+            f"{folder} is a cache of version 1, which has to be brought to version {VERSION} and cannot be written. "
+            "Make it writable, or copy it and open the copy."
+        ) from error
+    try:
+        if _version(db) == 1:  # else another process was first: only under the lock is that known
+            _check_tables(db, folder, EXPECTED_1)
+            for sql in MIGRATION:
+                db.execute(sql)
+            db.execute(f"PRAGMA user_version={VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
 
 
 def store_error(folder: str, error: Exception) -> StoreError:

@@ -59,21 +59,22 @@ class Laid:
         """Take all of them; the files are on the disk when it returns."""
         origin, basis, replace, kind = None, None, None, 0
         rows, weight = self._rows, 0
-        for cid, entry_origin, digest, payload, _, _, recipe, made_from, entry_replace, entry_basis, source in entries:
+        for cid, whence, digest, payload, _, _, recipe, inputs, wins, rests, source, seconds, signature, _ in entries:
             assert payload is not None  # an entry for a cache that encodes
             # Kinds are few and come in runs: to hash one for each record costs as much as all the rest here.
-            if entry_origin is not origin or entry_basis is not basis or entry_replace is not replace:
-                origin, basis, replace = entry_origin, entry_basis, entry_replace
+            if whence is not origin or rests is not basis or wins is not replace:
+                origin, basis, replace = whence, rests, wins
                 kind = self._kinds.setdefault(Kind(origin, replace, basis), len(self._kinds))
             size = len(payload)
             text = recipe_column(recipe) if recipe else ""
+            signed = signature or None
             if size > INLINE_BYTES:
                 self._write(digest, payload)
-                rows.append((cid, kind, digest, made_from, source, text, None, size))
+                rows.append((cid, kind, digest, inputs, source, text, None, size, seconds, signed))
             else:
                 weight += size
-                rows.append((cid, kind, digest, made_from, source, text, payload, size))
-            weight += len(recipe) + 400  # what a row weighs by itself
+                rows.append((cid, kind, digest, inputs, source, text, payload, size, seconds, signed))
+            weight += len(recipe) + len(signature) + 400  # what a row weighs by itself
             if weight > SPILL_BYTES:
                 self._spill()
                 weight = 0
@@ -132,7 +133,7 @@ class Laid:
         self._rows.clear()
 
     def _insert(self, db: sqlite3.Connection, table: str) -> None:
-        insert_rows(db, f"INSERT INTO temp.{table}", "(?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
+        insert_rows(db, f"INSERT INTO temp.{table}", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
 
     def _write(self, digest: str, payload: bytes) -> None:
         try:

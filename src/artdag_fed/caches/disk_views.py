@@ -6,15 +6,21 @@ from the counts that the index keeps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, ItemsView, Iterator, Mapping, ValuesView
-from typing import Generic, TypeVar
+from collections.abc import Callable, ItemsView, Iterable, Iterator, Mapping, ValuesView
+from typing import Generic, Protocol, TypeVar
 
-from artdag_fed.cache import Origin, OriginCache
+from artdag_fed.cache import Held, Origin
 from artdag_fed.names import Cid
 
 __all__ = ["LiveView"]
 
 V = TypeVar("V")
+
+
+class Holds(Protocol):
+    """What a view wants of the cache that it shows."""
+
+    def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]: ...
 
 
 class LiveView(Mapping[Cid, V], Generic[V]):
@@ -28,7 +34,7 @@ class LiveView(Mapping[Cid, V], Generic[V]):
 
     def __init__(
         self,
-        cache: OriginCache,
+        cache: Holds,
         shows: Callable[[Origin], V | None],
         walk: Callable[[], Iterator[tuple[Cid, Origin]]],
         count: Callable[[], int],

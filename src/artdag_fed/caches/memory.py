@@ -13,18 +13,18 @@ again. What is in memory is not durable and not shared with other processes.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from threading import RLock
-from typing import Any, NamedTuple
+from typing import Any
 
-from artdag_fed.cache import Changes, Clash, Entry, Held, Made, Origin, Outcome, Staged, Stored
+from artdag_fed.cache import Changes, Entry, Held, Made, Offer, Origin, Outcome, Recall, Relabel, Staged, Stored, Total
+from artdag_fed.caches.memory_offers import Offers
+from artdag_fed.caches.memory_table import Mark, Verdicts, measure, measured, plus, totals_of
 from artdag_fed.claims import Claims
 from artdag_fed.codec import DEFAULT, Codec
 from artdag_fed.dag import recipe_prefix
-from artdag_fed.errors import CodecError
 from artdag_fed.events import Event
 from artdag_fed.names import Cid, PeerId, check_cid, check_peer
 
@@ -32,16 +32,6 @@ __all__ = ["MemoryCache"]
 
 _MISSING: Any = object()
 _NONE: Mapping[Any, Any] = {}
-
-
-class _Mark(NamedTuple):
-    """What is kept beside a result. `digest` is None until someone asks, and "" where the codec cannot carry it."""
-
-    token: int
-    digest: str | None
-    recipe: bytes
-    inputs_digest: str
-    source: str = ""
 
 
 class MemoryCache(MutableMapping[Cid, Any]):
@@ -73,14 +63,17 @@ class MemoryCache(MutableMapping[Cid, Any]):
         self._next = itertools.count(1)
         self._live: dict[int, Origin] = {}  # by token; a token that is not here was withdrawn
         self._tokens: dict[Origin, int] = {}  # the same, the other way round
-        self._marks: dict[Cid, _Mark] = {}
+        self._marks: dict[Cid, Mark] = {}  # in the order in which they were stored; none of a withdrawn origin
+        self._totals: dict[int, Total] = {}  # by token, of those that are marked
+        self._offers = Offers()
         for cid in mapping:
             check_cid(cid)
             peer = provenance.get(cid)
             origin = Origin(peer if peer is None else check_peer(peer), frozenset(lineage.get(cid, ())))
             for other in origin.lineage:
                 check_peer(other)
-            self._marks[cid] = _Mark(self._token(origin), None, b"", "")
+            self._marks[cid] = Mark(self._token(origin), None, b"", "")
+        self._totals = totals_of({}, self._marks.values())
 
     # --- looking ----------------------------------------------------------------------------
 
@@ -101,8 +94,20 @@ class MemoryCache(MutableMapping[Cid, Any]):
             live = self._live
             return [(cid, live[mark.token]) for cid, mark in self._marks.items() if mark.token in live]
 
-    def origins(self) -> dict[Origin, int]:
-        return dict(Counter(origin for _, origin in self._origin_by_cid()))
+    def origins(self) -> dict[Origin, Total]:
+        with self._lock:
+            totals = self._totals
+            if not self._whole():
+                totals = totals_of({}, (mark for cid in self._marks if (mark := self._mark(cid)) is not None))
+            return {self._live[token]: total for token, total in totals.items()}
+
+    def _whole(self) -> bool:
+        """Whether the mapping has as many results as are marked: else it let some go by itself, as a bounded one does,
+        and there is no way to know but to look at each."""
+        try:
+            return len(self._mapping) == len(self._marks)
+        except TypeError:  # nobody asked it to have a length
+            return False
 
     def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]:
         with self._lock:
@@ -123,7 +128,8 @@ class MemoryCache(MutableMapping[Cid, Any]):
             result = _MISSING if mark is None else self._peek(cid)
             if mark is None or result is _MISSING:
                 return None
-            return Stored(self._live[mark.token], self._digest(cid, mark), None, result, mark.recipe)
+            mark = self._measured(cid, mark)
+            return Stored(self._live[mark.token], mark.digest or "", None, result, mark.recipe)
 
     def recipes(self, op: str | None = None) -> Iterator[tuple[Cid, bytes]]:
         prefix = b"" if op is None else recipe_prefix(op)
@@ -133,22 +139,44 @@ class MemoryCache(MutableMapping[Cid, Any]):
 
     def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
         with self._lock:
+            measured = {cid: self._measured(cid, mark) for cid in cids if (mark := self._mark(cid)) is not None}
             return {
-                cid: Made(self._live[mark.token], self._digest(cid, mark), mark.recipe, mark.inputs_digest)
-                for cid in cids
-                if (mark := self._mark(cid)) is not None
+                cid: Made(self._live[m.token], m.digest or "", m.recipe, m.inputs_digest, m.size, m.seconds)
+                for cid, m in measured.items()
             }
 
-    def _mark(self, cid: object) -> _Mark | None:
+    def inventory(self) -> Iterator[tuple[Cid, Made]]:
+        with self._lock:
+            cids = list(self._marks)
+        for cid in cids:  # one by one: others may want the cache while a large result is encoded
+            yield from self.made([cid]).items()
+
+    def offers(self, cids: Iterable[Cid] | None = None) -> Iterator[Offer]:
+        with self._lock:
+            return iter(self._offers.about(cids))
+
+    def _mark(self, cid: object) -> Mark | None:
         """What is kept beside a result that is held; the mapping may have let it go by itself (a bounded one does)."""
         mark = self._marks.get(cid)  # type: ignore[call-overload]  # any object may be asked for
         return mark if mark is not None and mark.token in self._live and cid in self._mapping else None
 
-    def _digest(self, cid: Cid, mark: _Mark) -> str:
-        if mark.digest is None:
-            mark = self._marks[cid] = mark._replace(digest=_digest_of(self._codec, self._mapping[cid]))
-        assert mark.digest is not None
-        return mark.digest
+    def _measured(self, cid: Cid, mark: Mark) -> Mark:
+        """The mark with digest and size, which are worked out and kept."""
+        if mark.digest is None or (mark.digest and not mark.size):
+            digest, size = measure(self._codec, self._mapping[cid])
+            self._totals[mark.token] = plus(self._totals[mark.token], 0, size - mark.size, 0)
+            mark = self._marks[cid] = mark._replace(digest=digest, size=size)
+        return mark
+
+    def _entry(self, cid: Cid, with_digest: bool) -> Entry | None:
+        """What is held as it would arrive, its digest and size worked out if asked."""
+        mark = self._mark(cid)
+        if mark is None:
+            return None
+        if with_digest:
+            mark = self._measured(cid, mark)
+        entry = Entry(cid, self._live[mark.token], mark.digest or "", None, self._mapping[cid], True)
+        return entry._replace(signature=mark.signature, size=mark.size)
 
     # --- changing ---------------------------------------------------------------------------
 
@@ -163,29 +191,48 @@ class MemoryCache(MutableMapping[Cid, Any]):
             dead = set()
             if changes.withdraw is not None:
                 dead = {token for token, origin in self._live.items() if changes.withdraw(origin)}
-            going = {cid for cid, mark in self._marks.items() if mark.token in dead and self._mark(cid) is not None}
-            withdrawn = len(going)
-            dropped = {cid for cid in changes.drop if cid not in going and self._mark(cid) is not None}
+            going = {cid for cid, mark in self._marks.items() if mark.token in dead} if dead else set()
+            withdrawn = sum(1 for cid in going if self._mark(cid) is not None)
+            dropped = self._dropped(changes, going)
             going |= dropped
+            recalled = self._recalled(changes.recall, going)
+            going |= recalled
             laid = [] if changes.put is None else changes.put.entries
-            verdicts = _Verdicts(self, dead, going)
+
+            def look(cid: Cid, with_digest: bool) -> Entry | None:
+                return None if cid in going else self._entry(cid, with_digest)
+
+            verdicts = Verdicts(self._codec, self._live.keys() - dead, look, changes.at)
             for entry in laid:
                 verdicts.add(entry)
+            relabel = self._relabelled(changes.relabel, dead, going, verdicts.storing)
 
             # Then results, which may raise and are taken out again; then the marks, which make them readable.
             self._write({cid: entry.value for cid, entry in verdicts.storing.items()})
             self._live = {token: origin for token, origin in self._live.items() if token not in dead}
             self._tokens = {origin: token for token, origin in self._live.items()}
             new = {
-                cid: _Mark(self._token(e.origin), e.digest or None, e.recipe, e.inputs_digest, e.source)
+                cid: Mark(
+                    *(self._token(e.origin), e.digest or None, e.recipe, e.inputs_digest, e.source),
+                    *(e.seconds, e.signature, e.size),
+                )
                 for cid, e in verdicts.storing.items()
             }
-            if going:
-                self._marks = {cid: mark for cid, mark in self._marks.items() if cid not in going} | new
-            else:
-                self._marks.update(new)
+            gone = [mark for cid in {*going, *new} if (mark := self._marks.pop(cid, None)) is not None]
+            self._marks.update(new)
+            moved = {cid: self._marks[cid] for cid in relabel}
+            relabelled = {
+                cid: mark._replace(token=self._token(relabel[cid]), signature=b"") for cid, mark in moved.items()
+            }
+            self._marks.update(relabelled)
+            added = (*new.values(), *relabelled.values())
+            self._totals = totals_of(self._totals, added, (*gone, *moved.values()))
             for cid in going - new.keys():  # unreadable already: a mapping that fails here keeps only waste
                 self._discard(cid)
+            for offer, arrived in verdicts.offers:
+                self._offers.add(offer, arrived=arrived)
+            self._offers.bound()
+            self._offers.settle(changes.settle)
             if changes.put is not None:
                 changes.put.close()
             return Outcome(
@@ -195,7 +242,41 @@ class MemoryCache(MutableMapping[Cid, Any]):
                 stale=frozenset(verdicts.stale),
                 withdrawn=withdrawn,
                 dropped=len(dropped),
+                recalled=len(recalled),
+                relabelled=len(relabel),
             )
+
+    def _dropped(self, changes: Changes, going: set[Cid]) -> set[Cid]:
+        dropped = {cid for cid in changes.drop if cid not in going and self._mark(cid) is not None}
+        for cid, digest in changes.drop_if.items():
+            mark = None if cid in going else self._mark(cid)
+            if mark is not None and self._measured(cid, mark).digest == digest:
+                dropped.add(cid)
+        return dropped
+
+    def _recalled(self, recall: Recall | None, going: set[Cid]) -> set[Cid]:
+        if recall is None:
+            return set()
+        tokens = {token for token, origin in self._live.items() if origin.peer == recall.peer}
+        theirs = [cid for cid, mark in self._marks.items() if mark.token in tokens and cid not in going]
+        return {cid for cid in theirs if cid not in recall.offered and self._mark(cid) is not None}
+
+    def _relabelled(
+        self, relabel: Mapping[Cid, Relabel], dead: set[int], going: set[Cid], storing: Mapping[Cid, Entry]
+    ) -> dict[Cid, Origin]:
+        """The new origins of those whose conditions hold when the rest is done."""
+        live = self._live.keys() - dead
+        chosen = {}
+        for cid, (token, digest, origin, basis) in relabel.items():
+            mark = None if cid in going else self._mark(cid)
+            if cid in storing:
+                entry = storing[cid]
+                same = token == self._tokens.get(entry.origin) and digest == measured(self._codec, entry).digest
+            else:
+                same = mark is not None and token == mark.token and digest == self._measured(cid, mark).digest
+            if same and token in live and basis <= live:
+                chosen[cid] = origin
+        return chosen
 
     def purge(self) -> bool:
         return False
@@ -260,7 +341,8 @@ class MemoryCache(MutableMapping[Cid, Any]):
             return iter([cid for cid in self._marks if self._mark(cid) is not None])
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        with self._lock:
+            return len(self._marks) if self._whole() else sum(1 for _ in self)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, MemoryCache) and bool(self._mapping == other._mapping)
@@ -279,51 +361,3 @@ class _Laid:
 
     def close(self) -> None:
         self.entries = []
-
-
-class _Verdicts:
-    """The held/arriving table, over the entries of one commit in their order."""
-
-    def __init__(self, cache: MemoryCache, dead: set[int], going: set[Cid]) -> None:
-        self._cache = cache
-        self._dead = dead
-        self._going = going
-        self.storing: dict[Cid, Entry] = {}
-        self.unchanged = 0
-        self.clashes: list[Clash] = []
-        self.stale: set[Cid] = set()
-
-    def add(self, entry: Entry) -> None:
-        cache, cid = self._cache, entry.cid
-        if any(token in self._dead or token not in cache._live for token in entry.basis):
-            self.stale.add(cid)
-            return
-        mark = None if cid in self._going else cache._mark(cid)
-        first = self.storing.get(cid)
-        if first is not None:  # of several for one cid in one commit, the first stays
-            held, digest, value = first.origin, first.digest, first.value
-        elif mark is not None:
-            held, digest, value = cache._live[mark.token], mark.digest or "", cache._mapping[cid]
-        else:
-            self.storing[cid] = entry
-            return
-        replaced = first is None and entry.origin.local and (entry.replace or not held.local)
-        if value is not entry.value:
-            digest = digest or _digest_of(cache._codec, value)
-            offered = entry.digest or _digest_of(cache._codec, entry.value)
-            if digest != offered or not digest:
-                self.clashes.append(Clash(cid, held, digest, entry.origin, offered, replaced))
-                if replaced:
-                    self.storing[cid] = entry
-                return
-        if replaced:
-            self.storing[cid] = entry
-        else:
-            self.unchanged += 1
-
-
-def _digest_of(codec: Codec, result: Any) -> str:
-    try:
-        return hashlib.sha256(codec.encode(result)).hexdigest()
-    except CodecError:
-        return ""

@@ -1,0 +1,157 @@
+"""The origins of a durable cache and the results that leave them, as the SQL of one write transaction.
+
+Rules: every function here runs inside a transaction that the caller has begun and ends, and touches nothing but the
+index. What the results of an origin come to is kept in its row, in the same transaction as the rows that are counted.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import TypeVar
+
+from artdag_fed.cache import Origin, Recall, Relabel
+from artdag_fed.caches.evidence import lineage_text
+from artdag_fed.names import Cid
+
+__all__ = [
+    "BATCH",
+    "MORE",
+    "NAMED",
+    "batches",
+    "drop",
+    "drop_named",
+    "live_id",
+    "not_live",
+    "origin_of",
+    "recall",
+    "relabel",
+    "withdraw",
+]
+
+T = TypeVar("T")
+
+BATCH = 1000  # rows that are looked up, dropped or purged at a time: a few milliseconds under the lock
+
+NAMED = (
+    "FROM json_each(?) AS j CROSS JOIN result AS r ON r.cid = j.value CROSS JOIN origin AS o ON o.id = r.origin"
+    " WHERE o.live"
+)
+# Seconds are no whole numbers, so taking away what was added may leave a trace: none is left of no results.
+_LESS = (
+    "UPDATE origin SET results = results - ?1, bytes = bytes - ?2,"
+    " seconds = CASE WHEN results = ?1 THEN 0 ELSE max(seconds - ?3, 0) END WHERE id = ?4"
+)
+MORE = "UPDATE origin SET results = results + ?1, bytes = bytes + ?2, seconds = seconds + ?3 WHERE id = ?4"
+
+
+def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
+    """The items in lists of at most `size`."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def origin_of(peer: str | None, lineage: str) -> Origin:
+    """An origin from its row."""
+    return Origin(peer, frozenset(json.loads(lineage)))
+
+
+def live_id(db: sqlite3.Connection, origin: Origin) -> int:
+    """The id of an origin while it is live; its row is made where there is none."""
+    row = origin.peer, lineage_text(origin.lineage)
+    found = db.execute("SELECT id FROM origin WHERE live AND peer IS ? AND lineage = ?", row).fetchone()
+    if found is not None:
+        return int(found[0])
+    made = db.execute("INSERT INTO origin (peer, lineage, live, results, bytes) VALUES (?, ?, 1, 0, 0)", row).lastrowid
+    assert made is not None
+    return made
+
+
+def not_live(db: sqlite3.Connection, tokens: frozenset[int]) -> frozenset[int]:
+    """Those of these tokens whose origins have been withdrawn."""
+    if not tokens:
+        return tokens
+    live = "SELECT id FROM origin WHERE live AND id IN (SELECT value FROM json_each(?))"
+    return tokens - {id for (id,) in db.execute(live, (json.dumps(sorted(tokens)),))}
+
+
+def withdraw(db: sqlite3.Connection, which: Callable[[Origin], bool]) -> int:
+    """Mark the live origins for which `which` answers True; the number of results that went with them."""
+    rows = db.execute("SELECT id, peer, lineage, results FROM origin WHERE live").fetchall()
+    gone = [(id, results) for id, peer, lineage, results in rows if which(origin_of(peer, lineage))]
+    db.executemany("UPDATE origin SET live = 0 WHERE id = ?", [(id,) for id, _ in gone])
+    return sum(results for _, results in gone)
+
+
+def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
+    """Delete these rows of `result`; the number of those that were there. Their files become garbage."""
+    dropped = 0
+    for batch in batches(ids):
+        these = json.dumps(batch)
+        counts = db.execute(
+            "SELECT count(*), sum(size), sum(seconds), origin FROM result"
+            " WHERE id IN (SELECT value FROM json_each(?)) GROUP BY origin",
+            (these,),
+        ).fetchall()
+        db.executemany(_LESS, counts)
+        db.execute(
+            "INSERT OR IGNORE INTO garbage SELECT digest FROM result"
+            " WHERE payload IS NULL AND id IN (SELECT value FROM json_each(?))",
+            (these,),
+        )
+        db.execute("DELETE FROM result WHERE id IN (SELECT value FROM json_each(?))", (these,))
+        dropped += sum(count for count, *_ in counts)
+    return dropped
+
+
+def drop_named(db: sqlite3.Connection, cids: Iterable[Cid], digests: Mapping[Cid, str] | None = None) -> int:
+    """Drop what is held of these, where `digests` are given only with its digest; the number of them."""
+    dropped = 0
+    for batch in batches(sorted(cids)):
+        rows = db.execute(f"SELECT r.id, r.cid, r.digest {NAMED}", (json.dumps(batch),)).fetchall()
+        dropped += drop(db, [id for id, cid, digest in rows if digests is None or digests[cid] == digest])
+    return dropped
+
+
+def recall(db: sqlite3.Connection, which: Recall) -> int:
+    """Drop the live results of a peer that it offers no more; the number of them."""
+    recalled = 0
+    origins = db.execute("SELECT id FROM origin WHERE live AND results > 0 AND peer = ?", (which.peer,)).fetchall()
+    for (origin,) in origins:
+        last = 0
+        while True:
+            rows = db.execute(
+                f"SELECT id, cid FROM result WHERE origin = ? AND id > ? ORDER BY id LIMIT {BATCH}", (origin, last)
+            ).fetchall()
+            recalled += drop(db, [id for id, cid in rows if cid not in which.offered])
+            if len(rows) < BATCH:
+                break
+            last = rows[-1][0]
+    return recalled
+
+
+def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
+    """Give held results another origin, each on the conditions of its `Relabel`; the number of those that got it."""
+    gone = not_live(db, frozenset().union(*(new.basis for new in relabels.values())))
+    ids: dict[Origin, int] = {}
+    number = 0
+    for batch in batches(sorted(relabels)):
+        columns = "r.id, r.cid, r.origin, r.digest, r.size, r.seconds"
+        moved = []
+        for id, cid, token, digest, size, seconds in db.execute(f"SELECT {columns} {NAMED}", (json.dumps(batch),)):
+            new = relabels[cid]
+            if (token, digest) == (new.token, new.digest) and not new.basis & gone:
+                if new.origin not in ids:
+                    ids[new.origin] = live_id(db, new.origin)
+                moved.append((id, token, ids[new.origin], size, seconds))
+        number += len(moved)
+        moved = [(id, token, origin, *rest) for id, token, origin, *rest in moved if origin != token]
+        db.executemany(
+            "UPDATE result SET origin = ?, signature = NULL WHERE id = ?", [(o, id) for id, _, o, *_ in moved]
+        )
+        db.executemany(_LESS, [(1, size, seconds, token) for _, token, _, size, seconds in moved])
+        db.executemany(MORE, [(1, size, seconds, origin) for _, _, origin, size, seconds in moved])
+    return number

@@ -1,0 +1,233 @@
+"""The half of a durable cache that looks: what is held and whence, and results read and checked.
+
+Rules: each statement sees one state of the index, and no lock or cursor is held between two of them, so a walk takes
+batches; bytes are checked against their digest whenever they are read. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import sqlite3
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from typing import Any
+
+from artdag_fed.cache import Held, Made, Offer, Origin, Stored, Total
+from artdag_fed.caches.disk_blobs import Blobs
+from artdag_fed.caches.disk_commit import recipe_from
+from artdag_fed.caches.disk_offers import OFFER_COLUMNS, offer_from
+from artdag_fed.caches.disk_origins import BATCH, NAMED, batches, origin_of
+from artdag_fed.caches.disk_views import LiveView
+from artdag_fed.codec import Codec
+from artdag_fed.dag import recipe_prefix
+from artdag_fed.errors import CodecError, StoreError
+from artdag_fed.events import Event
+from artdag_fed.names import Cid, PeerId, shown
+
+__all__ = ["DiskReading"]
+
+log = logging.getLogger("artdag_fed")
+
+_MADE = "r.id, r.cid, r.origin, r.digest, r.recipe, r.inputs_digest, r.size, r.seconds"
+_LIVE = "FROM result AS r CROSS JOIN origin AS o ON o.id = r.origin WHERE o.live"
+
+
+class DiskReading(ABC):
+    """What a `DiskCache` answers; it brings the connection and the folder of the large results."""
+
+    path: str
+    blobs: Blobs
+    _codec: Codec
+    _origins: dict[int, Origin]
+
+    @abstractmethod
+    def alone(self) -> contextlib.AbstractContextManager[sqlite3.Connection]:
+        """The connection, alone with it."""
+
+    @property
+    def codec(self) -> Codec:
+        return self._codec
+
+    @property
+    def provenance(self) -> Mapping[Cid, PeerId]:
+        where = "o.peer IS NOT NULL"
+        return LiveView(self, lambda origin: origin.peer, lambda: self._places(where), lambda: self._count(where))
+
+    @property
+    def lineage(self) -> Mapping[Cid, frozenset[PeerId]]:
+        where = "o.lineage <> '[]'"
+        return LiveView(
+            self, lambda origin: origin.lineage or None, lambda: self._places(where), lambda: self._count(where)
+        )
+
+    def origins(self) -> dict[Origin, Total]:
+        columns = "peer, lineage, results, bytes, seconds"
+        with self.alone() as db:
+            rows = db.execute(f"SELECT {columns} FROM origin WHERE live AND results > 0").fetchall()
+        return {origin_of(peer, lineage): Total(*total) for peer, lineage, *total in rows}
+
+    def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]:
+        rows = self._asked("r.cid, r.origin, r.digest, r.source", cids)
+        return {cid: Held(self._origin(token), token, *more) for cid, token, *more in rows}
+
+    def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
+        loaded, decode = {}, self._codec.decode
+        for batch in batches(cids):
+            for cid, token, digest, payload, _, source in self._read(
+                "r.cid, r.origin, r.digest, r.payload, r.size, r.source", batch, observe
+            ):
+                try:
+                    result = decode(payload)
+                except CodecError as error:
+                    if self._origin(token).local:  # our own: the codec that wrote it is missing, and nothing is wrong
+                        raise
+                    _damaged(observe, cid, f"what the peer sent is no value: {error}")
+                else:
+                    loaded[cid] = Held(self._origin(token), token, digest, source), result
+        return loaded
+
+    def stored(self, cid: Cid) -> Stored | None:
+        columns = "r.cid, r.origin, r.digest, r.payload, r.size, r.recipe"
+        for _, token, digest, payload, _, recipe in self._read(columns, [cid], None):
+            return Stored(self._origin(token), digest, payload, None, recipe_from(recipe))
+        return None
+
+    def _read(
+        self, columns: str, cids: list[Cid], observe: Callable[[Event], None] | None
+    ) -> Iterator[tuple[Any, ...]]:
+        """Rows of `columns` (cid, origin, digest, payload, size, ...), the payload checked, from its file if need be.
+
+        What fails the check is left out, and word given of it.
+        """
+        gone: dict[Cid, str] = {}
+        while cids:
+            with self.alone() as db:
+                rows = db.execute(f"SELECT {columns} {NAMED}", (json.dumps(cids),)).fetchall()
+            cids = []
+            for row in rows:
+                payload = row[3]
+                if payload is None:
+                    cid, token, digest, _, size, *rest = row
+                    payload = self._file(cid, digest, size)
+                    if payload is None and gone.get(cid) != digest:
+                        # Dropped or replaced between the row and the file, perhaps: the row is asked for again.
+                        gone[cid] = digest
+                        cids.append(cid)
+                        continue
+                    row = (cid, token, digest, payload, size, *rest)
+                # Damage may have changed the type of a value in its row, too.
+                if type(payload) is bytes and sha256(payload).hexdigest() == row[2]:
+                    yield row
+                else:
+                    why = "its file is gone" if payload is None else "its bytes are not those that its digest names"
+                    _damaged(observe, row[0], why)
+
+    def _file(self, cid: Cid, digest: str, size: int) -> bytes | None:
+        """The bytes of a result that lies beside, unchecked; None where there is no such file."""
+        try:
+            return self.blobs.read(digest, size)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise StoreError(f"{self.path}: the file of {shown(cid)} cannot be read: {error}") from error
+
+    def recipes(self, op: str | None = None) -> Iterator[tuple[Cid, bytes]]:
+        prefix = "" if op is None else recipe_prefix(op).decode()
+        columns = "r.id, r.cid, r.recipe"
+        for _, cid, recipe in self._walk(columns, "r.recipe <> '' AND substr(r.recipe, 1, ?) = ?", len(prefix), prefix):
+            yield cid, recipe_from(recipe)
+
+    def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
+        return {row[1]: self._made(*row[2:]) for row in self._asked(_MADE, cids)}
+
+    def inventory(self) -> Iterator[tuple[Cid, Made]]:
+        for row in self._walk(_MADE, "1"):
+            yield row[1], self._made(*row[2:])
+
+    def _made(self, token: int, digest: str, recipe: str | bytes, inputs_digest: str, size: int, took: float) -> Made:
+        return Made(self._origin(token), digest, recipe_from(recipe), inputs_digest, size, took)
+
+    def offers(self, cids: Iterable[Cid] | None = None) -> Iterator[Offer]:
+        order = "cid, peer, digest, lineage"
+        if cids is not None:
+            for batch in batches(sorted(set(cids))):
+                asked = "cid IN (SELECT value FROM json_each(?))"
+                with self.alone() as db:
+                    rows = db.execute(
+                        f"SELECT {OFFER_COLUMNS} FROM offer WHERE {asked} ORDER BY {order}", (json.dumps(batch),)
+                    ).fetchall()
+                yield from map(offer_from, rows)
+            return
+        last: tuple[str, ...] = ("", "", "", "")
+        while True:
+            with self.alone() as db:
+                rows = db.execute(
+                    f"SELECT {OFFER_COLUMNS} FROM offer WHERE ({order}) > (?, ?, ?, ?) ORDER BY {order} LIMIT {BATCH}",
+                    last,
+                ).fetchall()
+            yield from map(offer_from, rows)
+            if len(rows) < BATCH:
+                return
+            cid, peer, digest, _, lineage, *_ = rows[-1]
+            last = (cid, peer, digest, lineage)
+
+    def _asked(self, columns: str, cids: Iterable[Cid]) -> Iterator[tuple[Any, ...]]:
+        """Rows of `columns` of those that are held, a batch at a time."""
+        for batch in batches(cids):
+            with self.alone() as db:
+                rows = db.execute(f"SELECT {columns} {NAMED}", (json.dumps(batch),)).fetchall()
+            yield from rows
+
+    def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:
+        """The live rows in the order in which they were stored, a batch at a time: no cursor is held in between."""
+        last = 0
+        while True:
+            with self.alone() as db:
+                rows = db.execute(
+                    f"SELECT {columns} {_LIVE} AND {where} AND r.id > ? ORDER BY r.id LIMIT {BATCH}",
+                    (*values, last),
+                ).fetchall()
+            yield from rows
+            if len(rows) < BATCH:
+                return
+            last = rows[-1][0]
+
+    def _places(self, where: str) -> Iterator[tuple[Cid, Origin]]:
+        """The live results with their origins, by cid: one that is replaced meanwhile keeps its place in that order."""
+        last = ""
+        while True:
+            with self.alone() as db:
+                rows = db.execute(
+                    f"SELECT r.cid, r.origin {_LIVE} AND {where} AND r.cid > ? ORDER BY r.cid LIMIT {BATCH}",
+                    (last,),
+                ).fetchall()
+            for cid, token in rows:
+                yield cid, self._origin(token)
+            if len(rows) < BATCH:
+                return
+            last = rows[-1][0]
+
+    def _count(self, where: str) -> int:
+        with self.alone() as db:
+            (count,) = db.execute(
+                f"SELECT coalesce(sum(results), 0) FROM origin AS o WHERE live AND {where}"
+            ).fetchone()
+        return int(count)
+
+    def _origin(self, token: int) -> Origin:
+        origin = self._origins.get(token)
+        if origin is None:
+            with self.alone() as db:
+                origin = origin_of(*db.execute("SELECT peer, lineage FROM origin WHERE id = ?", (token,)).fetchone())
+            self._origins[token] = origin
+        return origin
+
+
+def _damaged(observe: Callable[[Event], None] | None, cid: Cid, why: str) -> None:
+    if observe is not None:
+        observe(Event("damaged", cid=cid, reason=why))
+    else:
+        log.warning("the held result of %s is not used: %s", shown(cid), why)

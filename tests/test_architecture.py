@@ -43,10 +43,11 @@ FLOORS: tuple[tuple[str, ...], ...] = (
         "difference",
     ),
     ("caches/",),
-    ("instance", "federation"),
+    ("instance", "importing", "federation"),
     ("explanation", "audit", "transports/"),
     (
         "testing_commits",
+        "testing_changes",
         "testing_peers",
         "testing",
         "__init__",

@@ -13,7 +13,7 @@ import pytest
 
 import artdag_fed
 from artdag_fed import Codec, DiskCache, InvalidName, MemoryCache, Record, import_, invalidate
-from artdag_fed.cache import Changes, Entry, Origin, OriginCache
+from artdag_fed.cache import Changes, Entry, Origin, OriginCache, Total
 from artdag_fed.federation import Federation
 from artdag_fed.testing import check_cache
 
@@ -250,7 +250,7 @@ def test_a_mapping_that_raises_while_it_is_written_has_what_was_written_taken_ou
 
 def test_what_is_in_a_mapping_was_computed_here_unless_its_provenance_says_otherwise() -> None:
     cache = MemoryCache({"a": 1, "b": 2}, provenance={"b": "bob", "c": "carol"}, lineage={"a": frozenset({"bob"})})
-    assert cache.origins() == {Origin(None, frozenset({"bob"})): 1, Origin("bob"): 1}
+    assert cache.origins() == {Origin(None, frozenset({"bob"})): Total(1, 0, 0.0), Origin("bob"): Total(1, 0, 0.0)}
     assert cache.provenance == {"b": "bob"} and cache.lineage == {"a": {"bob"}}
 
 

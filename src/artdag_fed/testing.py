@@ -16,10 +16,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from artdag_fed.cache import Changes, Origin, OriginCache, Stored
+from artdag_fed.cache import Changes, Made, Origin, OriginCache, Stored, Total
 from artdag_fed.dag import node
 from artdag_fed.errors import CodecError, InvalidName
 from artdag_fed.names import Cid
+from artdag_fed.testing_changes import CHANGE_CHECKS
 from artdag_fed.testing_commits import COMMIT_CHECKS, MANY, Place, raises, same
 from artdag_fed.testing_peers import FakePeer, check_fetch
 
@@ -49,7 +50,7 @@ def check_cache(make: Callable[[], OriginCache]) -> None:
     """
     looking = (keeps_results_like_a_mapping, refuses_what_is_no_cid, tells_what_is_held_and_whence)
     using = (purges_only_what_nobody_can_read, can_be_changed_while_it_is_iterated, serves_several_threads)
-    for check in (*looking, *COMMIT_CHECKS, *using):
+    for check in (*looking, *COMMIT_CHECKS, *CHANGE_CHECKS, *using):
         cache = make()
         if not isinstance(cache, OriginCache):
             raise AssertionError(f"{type(cache).__name__} lacks a method of OriginCache")
@@ -60,8 +61,7 @@ def check_cache(make: Callable[[], OriginCache]) -> None:
             for cid, was in before.items():
                 same(f"what {cid} was before {check.__name__}", after.get(cid), was)
             same(f"len(cache) after {check.__name__}", len(cache), len(after))
-            counted = Counter(stored.origin for _, stored in after.values())
-            same(f"origins() after {check.__name__}, to what can be counted", cache.origins(), dict(counted))
+            same(f"origins() after {check.__name__}, to what can be counted", *_totals(cache, after))
         finally:
             cache.close()
 
@@ -71,6 +71,23 @@ def _everything(cache: OriginCache) -> dict[Cid, tuple[int, Stored]]:
     held = cache.held(list(cache))
     found = {cid: (held[cid].token, cache.stored(cid)) for cid in held}
     return {cid: (token, stored) for cid, (token, stored) in found.items() if stored is not None}
+
+
+def _totals(cache: OriginCache, held: dict[Cid, tuple[int, Stored]]) -> tuple[dict[Origin, Total], dict[Origin, Total]]:
+    """What `origins()` says, and what it should: seconds are rounded, as their sum depends on the order."""
+    counted: dict[Origin, Total] = {}
+    inventory = dict(cache.inventory())
+    same("what the inventory has", sorted(inventory), sorted(held))
+    for cid, (_, stored) in held.items():
+        made, total = inventory[cid], counted.get(stored.origin, Total(0, 0, 0.0))
+        same(f"the origin and digest of {cid} in the inventory", made[:2], (stored.origin, stored.digest))
+        if stored.payload is not None:
+            same(f"the size of {cid}", made.size, len(stored.payload))
+        counted[stored.origin] = Total(total.results + 1, total.bytes + made.size, total.seconds + made.seconds)
+    told = cache.origins()
+    for totals in (told, counted):
+        totals.update({origin: total._replace(seconds=round(total.seconds, 6)) for origin, total in totals.items()})
+    return told, counted
 
 
 # --- a mapping --------------------------------------------------------------------------------
@@ -132,7 +149,7 @@ def tells_what_is_held_and_whence(place: Place) -> None:
     op = place.prefix + "op"
     first, second = (node(name, i=i).recipe for i, name in enumerate((op, op + "2")))
     entries = {
-        "l": place.entry("l", 1, inputs_digest="0" * 64, recipe=first, source="5" * 64),
+        "l": place.entry("l", 1, inputs_digest="0" * 64, recipe=first, source="5" * 64, seconds=1.5),
         "d": place.entry("d", None, None, alice, bob),
         "a": place.entry("a", "x" * 100_000, alice, recipe=second),
         "b": place.entry("b", [2], bob, alice, carol),
@@ -163,12 +180,9 @@ def tells_what_is_held_and_whence(place: Place) -> None:
             (found.source, loaded[entry.cid][0].source),
             (entry.source,) * 2,
         )
-        made = (entry.origin, entry.digest, entry.recipe, entry.inputs_digest)
-        same(
-            f"made([{name!r}])",
-            {cid: tuple(m) for cid, m in cache.made([absent, entry.cid]).items()},
-            {entry.cid: made},
-        )
+        size = len(cache.codec.encode(values[name]))
+        made = Made(entry.origin, entry.digest, entry.recipe, entry.inputs_digest, size, entry.seconds)
+        same(f"made([{name!r}])", cache.made([absent, entry.cid]), {entry.cid: made})
         stored = cache.stored(entry.cid)
         expected = (entry.origin, entry.digest, entry.payload, entry.value, entry.recipe)
         same(f"stored({name!r})", stored and tuple(stored), expected)
@@ -176,9 +190,10 @@ def tells_what_is_held_and_whence(place: Place) -> None:
     same("what is not held", (cache.held([absent]), cache.load([absent]), cache.stored(absent)), ({}, {}, None))
     same("how many tokens there are", len({h.token for h in held.values()}), 4)
 
-    mine = {origin: n for origin, n in cache.origins().items() if origin in {e.origin for e in entries.values()}}
+    mine = {origin: t for origin, t in cache.origins().items() if origin in {e.origin for e in entries.values()}}
     mine.pop(Origin(None))  # others may have results of that origin here
-    same("origins()", mine, {entries[name].origin: 1 for name in "dab"})
+    sizes = {name: len(cache.codec.encode(value)) for name, value in values.items()}
+    same("origins()", mine, {entries[name].origin: Total(1, sizes[name], 0.0) for name in "dab"})
     for what, view, shown in (
         ("provenance", cache.provenance, {"a": alice, "b": bob}),
         ("lineage", cache.lineage, {"d": frozenset({alice, bob}), "b": frozenset({alice, carol})}),

@@ -266,7 +266,7 @@ def drops_by_name(place: Place) -> None:
     same("how many were dropped", cache.commit(Changes(drop=going)).dropped, 2)
     same("what is left", place.ours(), {entries[2].cid})
     same("what was dropped, in load", place.load(going), {})
-    same("the count of its origin", cache.origins()[Origin(place.alice)], 1)
+    same("the count of its origin", cache.origins()[Origin(place.alice)].results, 1)
     same("dropping again", cache.commit(Changes(drop=going)).dropped, 0)
     place.put(entries[1])
     same("the token of what was dropped, not withdrawn", place.held("a").token, token)

@@ -2,7 +2,7 @@
 
 Rules: whoever has most gives up first, so that a flood by one peer pushes out its own offers and no one else's; of
 each the oldest go, and first those that agree with all others about their cid. Only offers that arrived count: the one
-that was held when another came is kept as long as there is one to compare it with, and every arrival brings at most one.
+that was held when another came stays as long as there is one to compare it with, and every arrival brings at most one.
 
 >>> going({"alice": 3, "mallory": 90}, most=60)
 {'mallory': 34}

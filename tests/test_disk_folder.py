@@ -277,7 +277,8 @@ REFUSED: dict[str, tuple[Callable[[Path], Any], str]] = {
         foreign_with_a_hot_journal,
         "belongs to another program",
     ),
-    "a newer version": (altered("PRAGMA user_version=2"), "version 2; this artdag_fed reads up to version 1"),
+    "a newer version": (altered("PRAGMA user_version=3"), "version 3; this artdag_fed reads up to version 2"),
+    "an older version that has our tables": (altered("PRAGMA user_version=1"), "tables have been altered"),
     "a version that never was": (altered("PRAGMA user_version=0"), "belongs to another program"),
     "a trigger": (
         altered("CREATE TRIGGER t AFTER DELETE ON result BEGIN DELETE FROM origin; END"),

@@ -144,12 +144,13 @@ def put(db: sqlite3.Connection, laid: Laying, at: float) -> Put:
     (last,) = db.execute(_LAST).fetchone()
     stored, inserted = _insert(db, table, laid.kinds, last)
     unchanged, clashes = verdicts.unchanged, verdicts.clashes
-    repeats = inserted + verdicts.kept + len(stale) < laid.count
-    if repeats:
-        more_unchanged, more_clashes = _repeats(db, table, laid.kinds, last)
+    if inserted + verdicts.kept + len(stale) < laid.count:
+        more_unchanged, more_clashes, met = _repeats(db, table, laid.kinds, last)
         unchanged, clashes = unchanged + more_unchanged, clashes + more_clashes
-        note(db, table, origins, at, behind=last)
-    if repeats or verdicts.evidence:
+        if met:
+            note(db, table, origins, at, behind=last)
+            verdicts.evidence = True
+    if verdicts.evidence:
         bound(db)
     return Put(stored, last + 1, unchanged, tuple(clashes), stale)
 
@@ -221,9 +222,11 @@ def _ids(db: sqlite3.Connection, kinds: Sequence[Kind]) -> tuple[list[int], int]
     return by_kind, newest
 
 
-def _repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int) -> tuple[int, list[Clash]]:
-    """Of several staged rows for one cid, the later ones judged against the first: unchanged, and clashes."""
-    unchanged, clashes = 0, []
+def _repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int) -> tuple[int, list[Clash], bool]:
+    """Of several staged rows for one cid, the later ones judged against the first: unchanged, and clashes; and whether
+    one met another offer than its own."""
+    unchanged, clashes, met = 0, list[Clash](), False
+    lineages = [lineage_text(kind.origin.lineage) for kind in kinds]
     rows = db.execute(
         f"SELECT s.cid, s.kind, s.digest, r.digest, o.peer, o.lineage FROM temp.{table} s"
         f" JOIN (SELECT cid, min(rowid) AS first FROM temp.{table} GROUP BY cid HAVING count(*) > 1) d"
@@ -232,13 +235,14 @@ def _repeats(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: in
         (last,),
     )
     for cid, number, digest, held_digest, peer, lineage in rows:
+        met = met or (digest, kinds[number].origin.peer, lineages[number]) != (held_digest, peer, lineage)
         if digest == held_digest:
             unchanged += 1
         else:
             clashes.append(
                 Clash(cid, origin_of(peer, lineage), held_digest, kinds[number].origin, digest, replaced=False)
             )
-    return unchanged, clashes
+    return unchanged, clashes, met
 
 
 def _take_out(db: sqlite3.Connection, table: str, numbers: list[int]) -> frozenset[Cid]:

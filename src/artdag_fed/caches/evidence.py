@@ -5,7 +5,7 @@ each the oldest go, and first those that agree with all others about their cid. 
 that was held when another came stays as long as there is one to compare it with, and every arrival brings at most one.
 
 >>> going({"alice": 3, "mallory": 90}, most=60)
-{'mallory': 34}
+{'mallory': 36}
 """
 
 from __future__ import annotations

@@ -67,13 +67,15 @@ class Laid:
                 kind = self._kinds.setdefault(Kind(origin, replace, basis), len(self._kinds))
             size = len(payload)
             text = recipe_column(recipe) if recipe else ""
-            signed = signature or None
             if size > INLINE_BYTES:
                 self._write(digest, payload)
-                rows.append((cid, kind, digest, inputs, source, text, None, size, seconds, signed))
+                payload = None
             else:
                 weight += size
-                rows.append((cid, kind, digest, inputs, source, text, payload, size, seconds, signed))
+            if seconds or signature:
+                rows.append((cid, kind, digest, inputs, source, text, payload, size, seconds, signature or None))
+            else:
+                rows.append((cid, kind, digest, inputs, source, text, payload, size))
             weight += len(recipe) + len(signature) + 400  # what a row weighs by itself
             if weight > SPILL_BYTES:
                 self._spill()
@@ -133,7 +135,7 @@ class Laid:
         self._rows.clear()
 
     def _insert(self, db: sqlite3.Connection, table: str) -> None:
-        insert_rows(db, f"INSERT INTO temp.{table}", "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", self._rows)
+        insert_rows(db, f"INSERT INTO temp.{table}", ("kind", "?"), self._rows)
 
     def _write(self, digest: str, payload: bytes) -> None:
         try:

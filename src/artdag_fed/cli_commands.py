@@ -44,12 +44,12 @@ PEERS = 20  # that `info` tells people of; JSON has all
 
 def info(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     with opened(asked.cache) as (fed, _):
-        origins = cache_of(fed).origins()
+        origins = {origin: total.results for origin, total in cache_of(fed).origins().items()}
     peers, resting = Counter[str](), Counter[str]()
     for origin, results in origins.items():
         if origin.peer is not None:
             peers[origin.peer] += results
-        resting.update(dict.fromkeys(origin.lineage, results))
+        resting.update(dict.fromkeys(sorted(origin.lineage), results))
     total = sum(origins.values())
     lines = [f"{shown(asked.cache, 200)}: {count_of(total, 'result')}", f"  {total - peers.total():,} computed here"]
     for counted, what in ((peers, "from"), (resting, "resting on")):

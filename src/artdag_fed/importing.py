@@ -150,7 +150,7 @@ def _import(
     cache.purge()
     resting = Counter[PeerId]()
     for origin, number in outcome.stored.items():
-        resting.update(dict.fromkeys(origin.lineage, number))
+        resting.update(dict.fromkeys(sorted(origin.lineage), number))
     shortened = {reason: tuple(cids) for reason, cids in examples.items()}
     return now(cache, Report(count, outcome.unchanged, len(outcome.clashes), rejected, 0, resting, shortened))
 

@@ -24,9 +24,9 @@ from typing import Final, Literal, NamedTuple
 
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.caches.disk_blobs import Blobs
-from artdag_fed.caches.disk_commit import batches, drop
 from artdag_fed.caches.disk_faults import Row, is_digest, origin_fault, row_fault
 from artdag_fed.caches.disk_index import open_index, store_error
+from artdag_fed.caches.disk_origins import batches, drop
 from artdag_fed.errors import StoreError
 from artdag_fed.names import shown
 
@@ -49,7 +49,8 @@ LOWEST: Final = -(1 << 63)  # of all ids that SQLite has
 COMPLAINTS: Final = 10  # of SQLite's; one would do to know that its file is damaged
 
 _ROWS = (
-    "SELECT r.id, r.cid, r.size, r.digest, r.inputs_digest, r.source, r.recipe, r.payload, o.id IS NOT NULL"
+    "SELECT r.id, r.cid, r.size, r.digest, r.inputs_digest, r.source, r.recipe, r.payload, r.seconds,"
+    " r.signature, o.id IS NOT NULL"
     " FROM result AS r LEFT JOIN origin AS o ON o.id = r.origin WHERE coalesce(o.live, 1) <> 0"
 )
 _COUNTS = (
@@ -213,7 +214,11 @@ class _Check:
                 if self._mend:
                     with self._still():
                         row = self._db.execute(_COUNTS, (id,)).fetchone() or (0, 0, 0, 0)
-                        self._db.execute("UPDATE origin SET results = ?, bytes = ? WHERE id = ?", (*row[2:], id))
+                        self._db.execute(
+                            "UPDATE origin SET results = ?, bytes = ?, seconds = (SELECT total(seconds) FROM result"
+                            " WHERE result.origin = origin.id) WHERE id = ?",
+                            (*row[2:], id),
+                        )
                 results, size, rows, bytes = row
                 if (results, size) != (rows, bytes):
                     why = f"counts {shown(results)} results of {shown(size)} bytes; its rows are {rows} of {bytes}"

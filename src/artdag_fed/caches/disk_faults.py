@@ -41,6 +41,8 @@ class Row(NamedTuple):
     source: Any
     recipe: Any
     payload: Any
+    seconds: Any
+    signature: Any
     known: int
 
 
@@ -73,6 +75,8 @@ def row_fault(row: Row, blobs: Blobs) -> RowFault | None:
         ("inputs' digest", row.inputs_digest, row.inputs_digest == "" or is_digest(row.inputs_digest)),
         ("source", row.source, isinstance(row.source, str)),
         ("recipe", row.recipe, isinstance(row.recipe, bytes | str)),
+        ("time", row.seconds, isinstance(row.seconds, float) and row.seconds >= 0),
+        ("signature", row.signature, row.signature is None or isinstance(row.signature, bytes)),
         ("payload", row.payload, row.payload is None or isinstance(row.payload, bytes)),
     ):
         if not right:

@@ -13,6 +13,7 @@ import importlib
 import io
 import os
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def transcript(text: str) -> list[tuple[str, str]]:
 
 def run_in_bash(commands: list[str], folder: Path) -> list[str]:
     """What each of these commands says, in one shell; one that ends with & goes on, and is killed at the end."""
-    script = ['python() { "$PYTHON" "$@"; }', "trap 'kill $(jobs -p) 2> /dev/null' EXIT"]
+    script = ["trap 'kill $(jobs -p) 2>&-; wait' EXIT"]
     for command in commands:
         if command.endswith(" &"):  # waits until it has said a line, or is gone
             script += [
@@ -80,7 +81,12 @@ def run_in_bash(commands: list[str], folder: Path) -> list[str]:
         else:
             script += [f"(exit $code); {command}", "code=$?"]
         script.append("printf '\\0'")
-    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": str(SRC), "PYTHON": sys.executable}
+    # A file and no function: one of those would leave its child behind when the shell that it runs in is killed.
+    python = folder / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+    python.chmod(0o755)
+    environment = {"PATH": f"{python.parent}:{os.environ['PATH']}", "PYTHONPATH": str(SRC)}
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],
         cwd=folder,
@@ -187,6 +193,14 @@ def test_blocks_of_a_page_share_their_names() -> None:
 def test_the_check_sees_what_a_command_says_and_how_it_ends(tmp_path: Path) -> None:
     session = transcript("$ echo a; exit_3() { return 3; }\na\n$ exit_3\n$ echo $?\n3\n$ echo b >&2\nb\n")
     assert run_in_bash([command for command, _ in session], tmp_path) == [said for _, said in session]
+
+
+def test_what_a_session_left_running_is_gone_at_its_end(tmp_path: Path) -> None:
+    [pid, _] = run_in_bash(
+        ["python -c 'import os, time; print(os.getpid(), flush=True); time.sleep(60)' &", "true"], tmp_path
+    )
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid), 0)
 
 
 def test_the_check_sees_a_link_that_leads_nowhere(tmp_path: Path) -> None:

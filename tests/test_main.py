@@ -12,6 +12,7 @@ import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -231,11 +232,13 @@ def test_export_writes_through_a_link_and_into_what_is_no_file(call: Call, alice
     os.symlink("real.bundle", "link.bundle")
     assert call("export", "alice", "link.bundle", "--as", "alice").code == 0
     assert os.path.islink("link.bundle") and os.path.getsize("real.bundle") > 60_000
-    assert call("export", "alice", "/dev/null", "--as", "alice").code == 0
-    refused(call("export", "alice", "/dev/full", "--as", "alice"), 3, "'/dev/full' cannot be written: No space left")
+    os.mkfifo("pipe")  # and no device of the system's: who breaks this, as root, would replace it by a file
+    with open(os.open("pipe", os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:
+        assert call("export", "alice", "pipe", "--as", "alice", "--cid", "grade").code == 0
+        assert reader.read().startswith(b"artdag-fed bundle")
+    assert stat.S_ISFIFO(os.stat("pipe").st_mode)
     refused(call("export", "alice", "alice", "--as", "alice"), 3, "'alice' cannot be written: Is a directory")
     refused(call("export", "alice", "no/such/folder", "--as", "alice"), 3, "No such file")
-    assert not os.path.isfile("/dev/null") and not os.path.isfile("/dev/full")
 
 
 def test_export_to_the_standard_output_is_the_bundle_alone(call: Call, alice: Federation) -> None:
@@ -487,8 +490,10 @@ def test_serve_answers_who_has_the_token_and_ends_quietly_with_ctrl_c(
 ) -> None:
     assert serve.stdout is not None
     told = json.loads(serve.stdout.readline())
+    Path("other").write_text("s3cret2")
     assert told["token"] is True and told["url"].startswith("http://127.0.0.1:")
     refused(call("pull", "dora", "alice", told["url"], *TRUST), 3, "401")
+    refused(call("pull", "dora", "alice", told["url"], *TRUST, "--token-file", "other"), 3, "401")
     # Neither a client that says nonsense nor one that goes makes it say a word.
     with socket.create_connection(("127.0.0.1", int(told["url"].rpartition(":")[2]))) as rude:
         rude.sendall(b"\x1b[31m\r\n\r\n")
@@ -499,6 +504,7 @@ def test_serve_answers_who_has_the_token_and_ends_quietly_with_ctrl_c(
 
 
 def test_a_pipe_that_closes_ends_it_quietly(alice: Federation) -> None:
+    alice.cache["large"] = bytes(1_000_000)  # more than fits into a pipe
     with process("export", "alice", "-", "--as", "alice") as child:
         assert child.stdout is not None and child.stderr is not None
         assert child.stdout.read(8) == b"artdag-f"
@@ -507,10 +513,11 @@ def test_a_pipe_that_closes_ends_it_quietly(alice: Federation) -> None:
 
 
 def test_a_full_disk_behind_the_standard_output_is_one_line(alice: Federation) -> None:
-    with open("/dev/full", "wb") as full, process("info", "alice", stdout=full) as child:
-        assert child.stderr is not None
-        assert child.stderr.read() == b"artdag_fed: the standard output cannot be written: No space left on device\n"
-        assert child.wait(timeout=10) == 3
+    for argv in (["info", "alice"], ["export", "alice", "-", "--as", "alice"]):
+        with open("/dev/full", "wb") as full, process(*argv, stdout=full) as child:
+            assert child.stderr is not None
+            line = b"artdag_fed: the standard output cannot be written: No space left on device\n"
+            assert (child.stderr.read(), child.wait(timeout=10)) == (line, 3)
 
 
 def test_ctrl_c_while_a_bundle_comes_ends_it_quietly_and_keeps_nothing(alice: Federation, bundle: str) -> None:

@@ -21,7 +21,7 @@ from artdag_fed.caches.disk_check import Fault, check_folder
 from artdag_fed.callables import Fetch, Sign, Trust, Verify
 from artdag_fed.cli_arguments import PULL_TOKEN, SERVE_TOKEN
 from artdag_fed.cli_files import key_in, opened, reading, token_in, writing
-from artdag_fed.cli_output import Complaints, Exit, Output, Usage, count_of, names, whence
+from artdag_fed.cli_output import Complaints, Exit, Output, Usage, count_of, most_first, names, whence
 from artdag_fed.dag import parse_recipe
 from artdag_fed.errors import CodecError
 from artdag_fed.events import Report
@@ -53,7 +53,7 @@ def info(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     total = sum(origins.values())
     lines = [f"{shown(asked.cache, 200)}: {count_of(total, 'result')}", f"  {total - peers.total():,} computed here"]
     for counted, what in ((peers, "from"), (resting, "resting on")):
-        lines += [f"  {results:,} {what} {shown(peer)}" for peer, results in counted.most_common(PEERS)]
+        lines += [f"  {results:,} {what} {shown(peer)}" for peer, results in most_first(counted)[:PEERS]]
         if len(counted) > PEERS:
             lines.append(f"  and more {what} {count_of(len(counted) - PEERS, 'other peer')}")
     listed = [{**_origin(origin), "results": results} for origin, results in origins.items()]
@@ -179,7 +179,7 @@ def _imported(asked: Namespace, report: Report, new: bool, output: Output, compl
             "resting_on": dict(report.resting_on),
         },
         f"{count_of(report.admitted, 'result')} kept in {where}; {report.unchanged:,} held already",
-        *(f"  {results:,} resting on {shown(peer)}" for peer, results in Counter(report.resting_on).most_common(PEERS)),
+        *(f"  {results:,} resting on {shown(peer)}" for peer, results in most_first(report.resting_on)[:PEERS]),
     )
     if report.rejected:
         reasons = (f"{n:,} {reason} ({_examples(report, reason)})" for reason, n in sorted(report.rejected.items()))

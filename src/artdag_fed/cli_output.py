@@ -26,7 +26,7 @@ from artdag_fed.cache import Origin
 from artdag_fed.errors import FederationError
 from artdag_fed.names import shown
 
-__all__ = ["Complaints", "Exit", "Output", "Usage", "count_of", "names", "naming", "one_line", "whence"]
+__all__ = ["Complaints", "Exit", "Output", "Usage", "count_of", "most_first", "names", "naming", "one_line", "whence"]
 
 NAMES = 3  # of several that are told to people; JSON has all
 
@@ -138,6 +138,11 @@ def names(of: Collection[str]) -> str:
     """
     few = ", ".join(shown(name) for name in sorted(of)[:NAMES])
     return few if len(of) <= NAMES else f"{few} and {len(of) - NAMES} more"
+
+
+def most_first(counted: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names with their counts, the highest first and equal ones by name, so that the same is said every time."""
+    return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
 
 
 def whence(origin: Origin) -> str:

@@ -21,7 +21,17 @@ PACKAGE = "artdag_fed"
 # An import points to a lower floor, or to a module listed earlier on the same one. A name ending in "/" is a folder,
 # and gives its floor to each of its files. Names of modules that do not exist yet are welcome.
 FLOORS: tuple[tuple[str, ...], ...] = (
-    ("errors", "names", "limits", "drawing"),
+    (
+        "errors",
+        "names",
+        "limits",
+        "drawing_words",
+        "drawing_graph",
+        "drawing_text",
+        "drawing_layout",
+        "drawing",
+        "drawing_page",
+    ),
     ("canonical", "codec_scalars", "codec_plain", "codec_arrays", "codec_tagged", "codec", "events"),
     ("dag", "record", "claims", "cache", "callables"),
     (

@@ -17,14 +17,16 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from hashlib import sha256
 from json.encoder import encode_basestring
+from operator import attrgetter
 from types import MappingProxyType
 from typing import Any, NoReturn, final
 
+from artdag_fed import drawing
 from artdag_fed.canonical import canonical, from_canonical, from_canonical_unchecked
 from artdag_fed.errors import CodecError, InvalidName
 from artdag_fed.names import Cid, shown
 
-__all__ = ["Dag", "Node", "node", "parse_recipe", "recipe_inputs", "recipe_prefix"]
+__all__ = ["Dag", "Node", "box_of", "node", "parse_recipe", "recipe_inputs", "recipe_prefix"]
 
 TYPE_TAG = "artdag-fed node v1"
 """The first line of every recipe: no other text that is hashed or signed here begins with it."""
@@ -285,6 +287,24 @@ class Dag:
     def __repr__(self) -> str:
         return f"<Dag {_counted(len(self), 'node')}, {_counted(len(self.targets), 'target')}>"
 
+    def _repr_html_(self) -> str:
+        name = f"{_counted(len(self), 'node')}, {_counted(len(self.targets), 'target')}"
+        return drawing.html(drawing.Table(("",), [(f"Dag: {name}",)]), self._drawn(drawing.BOXES))
+
+    def to_mermaid(self, *, most: int = drawing.BOXES) -> str:
+        """The nodes as a flowchart in Mermaid's language. Of more than `most` nodes, those nearest to the targets."""
+        return drawing.mermaid(self._drawn(most))
+
+    def to_dot(self, *, most: int = drawing.BOXES) -> str:
+        """The nodes as a digraph in Graphviz's language. Of more than `most` nodes, those nearest to the targets."""
+        return drawing.dot(self._drawn(most))
+
+    def _drawn(self, most: int) -> drawing.Graph:
+        name = f"Dag of {_counted(len(self), 'node')}"
+        return drawing.nearest(
+            self.targets, key=_cid, inputs=_inputs, box=box_of, totals={"": len(self)}, name=name, most=most
+        )
+
 
 def _inputs_first(targets: Sequence[Node]) -> dict[Cid, Node]:
     """Post-order by an explicit stack: a node stays on it until its inputs are done; seen again, it is dropped."""
@@ -299,6 +319,23 @@ def _inputs_first(targets: Sequence[Node]) -> dict[Cid, Node]:
             done.setdefault(top.cid, top)
             stack.pop()
     return done
+
+
+# --- pictures -------------------------------------------------------------------------------
+
+
+_cid, _inputs = attrgetter("cid"), attrgetter("inputs")
+DRAWN_PARAMS = 2000  # bytes of canonical text: longer ones are not decoded to be cut down to a line
+
+
+def box_of(node: Node, kind: drawing.Kind = "plain", words: str = "", group: str = "") -> drawing.Box:
+    """How a node is drawn: its op, the beginning of its params, and a state."""
+    size = len(node.recipe) - node.recipe.rfind(b"\n") - 1
+    params = node.params if size <= DRAWN_PARAMS else {}
+    detail = ", ".join(f"{name}={value!r}" for name, value in params.items())
+    if size > DRAWN_PARAMS:
+        detail = f"params of {drawing.size(size)}"
+    return drawing.Box(node.cid, node.op, detail, words, kind, group=group)
 
 
 # --- pickling: a flat list, since the default would recurse down a chain ----------------------

@@ -15,9 +15,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from heapq import nlargest
 from types import MappingProxyType
 from typing import Literal
 
+from artdag_fed import drawing
 from artdag_fed.names import Cid, PeerId, shown
 
 __all__ = ["EXAMPLES", "REASONS", "Event", "Kind", "Reason", "Report", "tell_damaged"]
@@ -52,6 +54,7 @@ REASONS: tuple[Reason, ...] = (
 
 log = logging.getLogger("artdag_fed")
 
+RESTING = 10  # peers shown
 EXAMPLES = 3  # enough to look one up; a bundle may be rejected a million times
 
 
@@ -118,6 +121,26 @@ class Report:
         object.__setattr__(self, "examples", MappingProxyType(dict(self.examples)))
 
     __repr__ = _brief
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[drawing.Cell, ...]] = [
+            (what, count, "")
+            for what, count in (
+                ("admitted", self.admitted),
+                ("held already, equal", self.unchanged),
+                ("in conflict", self.conflicts),
+                ("dropped", self.dropped),
+            )
+            if count
+        ]
+        for reason, count in self.rejected.items():
+            examples = self.examples.get(reason, ())
+            rows.append((drawing.Mark("refused", f"rejected: {reason}"), count, ", ".join(examples[:EXAMPLES])))
+        resting = nlargest(RESTING, self.resting_on.items(), key=lambda item: item[1])
+        rows += [(f"resting on {drawing.quoted(peer, 40)}", count, "") for peer, count in resting]
+        hidden = len(self.resting_on) - len(resting)
+        more = f"and {hidden:,} more peers that some rest on" if hidden else ""
+        return drawing.html(drawing.Table(("Report", "results", "such as"), rows, more=more if rows else "nothing"))
 
 
 def tell_damaged(observe: Callable[[Event], None] | None, cid: Cid, why: str) -> None:

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+from artdag_fed import drawing
 from artdag_fed.cache import Made, OriginCache
 from artdag_fed.dag import Dag, Node
 from artdag_fed.difference import Difference, differences, parsed
@@ -85,6 +86,23 @@ class Explanation:
             if len(self.differences) > 5:
                 lines.append(f"  and {len(self.differences) - 5} more differences")
         return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        if self.held:
+            state = "held"
+        elif self.relative is None:
+            state = "missing, nothing that is held is like it"
+        else:
+            n = len(self.differences)
+            state = f"missing, {n} difference{'' if n == 1 else 's'} from its nearest held relative"
+        return f"<Explanation of {shown(self.op, 40)} {self.cid[:12]}: {state}>"
+
+    def _repr_html_(self) -> str:
+        first, *rest = str(self).split("\n")
+        kind: drawing.Kind = "missing"
+        if self.held:
+            kind = "here" if self.peer is None else "peer"
+        return drawing.html(drawing.Table(("",), [(drawing.Mark(kind, first),), *((line.strip(),) for line in rest)]))
 
 
 def explain(fed: Federation, node: Node) -> Explanation:

@@ -17,8 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from concurrent.futures import Executor
+from dataclasses import replace
 
-from artdag_fed.cache import Changes, OriginCache
+from artdag_fed.cache import Changes, Held, OriginCache
 from artdag_fed.callables import Observe, Runner, Sign, Trust, check_callable
 from artdag_fed.dag import Dag, Node, recipe_inputs
 from artdag_fed.events import Event, Report
@@ -190,7 +191,10 @@ def plan(fed: Federation, dag: Dag | Node, *, trusted: Trust | None = None, offe
         raise TypeError(f"offered must be a collection of cids, not {type(offered).__name__}")
     if not hasattr(type(offered), "keys") and not isinstance(offered, set | frozenset):
         offered = frozenset(offered)
-    return survey(cache_of(fed), _targets(dag), accepts=acceptance(trusted), offered=offered).plan
+    targets = _targets(dag)
+    known: dict[Cid, Held | None] = {}
+    found = survey(cache_of(fed), targets, accepts=acceptance(trusted), offered=offered, known=known)
+    return replace(found.plan, targets=targets, known=known)
 
 
 # --- what they share --------------------------------------------------------------------------

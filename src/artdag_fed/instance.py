@@ -13,20 +13,29 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from heapq import nlargest
+from itertools import islice
+from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
-from artdag_fed.cache import Cache, OriginCache
+from artdag_fed import drawing
+from artdag_fed.cache import Cache, OriginCache, Total
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.caches.memory import MemoryCache
+from artdag_fed.callables import said
 from artdag_fed.codec import Codec
-from artdag_fed.dag import Node
-from artdag_fed.errors import RunError
+from artdag_fed.dag import Node, box_of
+from artdag_fed.errors import RunError, StoreError
 from artdag_fed.events import Report
 from artdag_fed.execute import Execution
 from artdag_fed.names import Cid, PeerId, check_peer, shown
 
 __all__ = ["Federation", "Run", "cache_of", "now", "open"]
+
+SHOWN_PEERS = 10  # in a table; the others are counted
+SHOWN_ERRORS = 5
 
 
 @dataclass(frozen=True, repr=False)
@@ -102,6 +111,39 @@ class Federation:
         more = f", and {len(foreign) - 3} more peers" if len(foreign) > 3 else ""
         return f"<Federation over {self.cache!r}: {local} computed here{whence}{more}>"
 
+    def _repr_html_(self) -> str:
+        totals: dict[PeerId | None, Total] = {None: Total(0, 0, 0.0)}
+        resting: dict[PeerId | None, Counter[PeerId]] = {}
+        for origin, total in cache_of(self).origins().items():
+            results, size, seconds = totals.get(origin.peer, (0, 0, 0.0))
+            totals[origin.peer] = Total(results + total.results, size + total.bytes, seconds + total.seconds)
+            for other in origin.lineage:
+                resting.setdefault(origin.peer, Counter())[other] += total.results
+        local = totals.pop(None)
+        first = nlargest(SHOWN_PEERS, totals.items(), key=lambda item: item[1].results)
+        rows = [_row(drawing.Mark("here", "computed here"), local, resting.get(None))]
+        rows += [
+            _row(drawing.Mark("peer", f"from {drawing.quoted(str(peer), 40)}"), total, resting.get(peer))
+            for peer, total in first
+        ]
+        more = f"and {len(totals) - len(first):,} more peers" if len(totals) > len(first) else ""
+        columns = ("origin", "results", "size", "computed in", "of them rest on")
+        return drawing.html(drawing.Table(columns, rows, repr(self.cache)[1:-1], more))
+
+
+def _row(mark: drawing.Mark, total: Total, resting: Counter[PeerId] | None) -> tuple[drawing.Cell, ...]:
+    # What a cache does not know counts 0 there, and is better not said.
+    size = drawing.size(total.bytes) if total.bytes else ""
+    seconds = f"{total.seconds:,.1f} s" if total.seconds else ""
+    return mark, total.results, size, seconds, _resting(resting)
+
+
+def _resting(on: Counter[PeerId] | None) -> str:
+    if on is None:
+        return ""
+    more = f", and {len(on) - 3} more peers" if len(on) > 3 else ""
+    return ", ".join(f"{count:,} on {drawing.quoted(peer)}" for peer, count in on.most_common(3)) + more
+
 
 def _check_given(
     cache: OriginCache, provenance: Mapping[Cid, PeerId], lineage: Mapping[Cid, frozenset[PeerId]]
@@ -154,7 +196,8 @@ class Run:
         self.computed: tuple[Cid, ...] = tuple(done.computed)
         self.reused: tuple[Cid, ...] = tuple(done.reused)
         self.skipped: tuple[Cid, ...] = tuple(done.skipped)
-        self.failed: dict[Cid, RunError] = {cid: e for cid, e in done.failed.items() if cid not in set(done.skipped)}
+        skipped = set(self.skipped)
+        self.failed: dict[Cid, RunError] = {cid: e for cid, e in done.failed.items() if cid not in skipped}
 
     @property
     def results(self) -> tuple[Any, ...]:
@@ -178,6 +221,72 @@ class Run:
         parts = [f"{len(self.computed)} computed", f"{len(self.reused)} reused"]
         parts += [f"{len(part)} {name}" for name, part in (("failed", self.failed), ("skipped", self.skipped)) if part]
         return f"<Run: {', '.join(parts)}>"
+
+    def _repr_html_(self) -> str:
+        rows: list[tuple[drawing.Cell, ...]] = [
+            (drawing.Mark("here", "computed now"), len(self.computed), ""),
+            (drawing.Mark("peer", "reused"), len(self.reused), ""),
+        ]
+        why = "; ".join(f"{shown(e.op, 30)}: {_cause(e)[:60]}" for e in islice(self.failed.values(), SHOWN_ERRORS))
+        rows += [(drawing.Mark("failed", "failed"), len(self.failed), why)] if self.failed else []
+        rows += [(drawing.Mark("skipped", "skipped"), len(self.skipped), "")] if self.skipped else []
+        return drawing.html(drawing.Table(("Run", "nodes", ""), rows), self._drawn())
+
+    def _drawn(self) -> drawing.Graph:
+        groups = {"computed": self.computed, "reused": self.reused, "failed": self.failed, "skipped": self.skipped}
+        group_of = {cid: group for group, cids in groups.items() for cid in cids}
+        ranks = {"failed": 0, "skipped": 0, "": 2}  # what went wrong is found, however far below
+
+        def box(node: Node) -> drawing.Box:
+            group = group_of.get(node.cid, "")
+            if group == "failed":
+                return box_of(node, "failed", f"failed: {_cause(self.failed[node.cid])}", group)
+            return box_of(node, *_STATES[group], group)
+
+        graph = drawing.nearest(
+            self._targets,
+            key=attrgetter("cid"),
+            inputs=attrgetter("inputs"),
+            box=box,
+            rank=lambda node: ranks.get(group_of.get(node.cid, ""), 1),
+            totals={group: len(cids) for group, cids in groups.items()},
+            rest="nodes that were not needed",
+            name=repr(self)[1:-1],
+        )
+        return replace(graph, boxes=self._with_origins(graph.boxes))
+
+    def _with_origins(self, boxes: tuple[drawing.Box, ...]) -> tuple[drawing.Box, ...]:
+        """The boxes of reused results with whence these came: one question to the cache, of the few that are drawn."""
+        try:
+            held = cache_of(self.federation).held([box.key for box in boxes if box.group == "reused"])
+        except StoreError:  # a cache that was closed: what the run did can still be told
+            return boxes
+        made = []
+        for box in boxes:
+            if box.group == "reused":
+                origin = held[box.key].origin if box.key in held else None
+                if origin is None:
+                    box = replace(box, words="reused, no longer held")
+                elif origin.peer is None:
+                    box = replace(box, kind="here", words="reused: computed here before")
+                else:
+                    box = replace(box, words=f"reused: from {drawing.quoted(origin.peer, 18)}")
+            made.append(box)
+        return tuple(made)
+
+
+_STATES: Mapping[str, tuple[drawing.Kind, str]] = MappingProxyType(
+    {
+        "computed": ("here", "computed now"),
+        "reused": ("peer", "reused"),
+        "skipped": ("skipped", "skipped: what it needs failed"),
+        "": ("unneeded", "not needed"),
+    }
+)
+
+
+def _cause(error: RunError) -> str:
+    return said(error if error.__cause__ is None else error.__cause__)
 
 
 def cache_of(fed: Federation) -> OriginCache:

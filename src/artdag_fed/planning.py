@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import chain, islice
+from operator import attrgetter
 from typing import NamedTuple
 
+from artdag_fed import drawing
 from artdag_fed.cache import Held, Origin, OriginCache
 from artdag_fed.callables import Trust, asked_once
-from artdag_fed.dag import Node
+from artdag_fed.dag import Node, box_of
 from artdag_fed.names import Cid
 
 __all__ = ["Plan", "Survey", "acceptance", "survey"]
@@ -27,15 +29,63 @@ class Plan:
     """What a run would do now: cids, each once, from the targets down.
 
     `reused`: held, and used as they are; `wanted`: missing here and offered elsewhere, the topmost of each path;
-    `computed`: missing.
+    `computed`: missing, or from (or resting on) somebody who is not trusted now.
+
+    What it was made for (`targets`) and what was held then (`known`) are there to be shown, and no part of equality.
     """
 
     reused: tuple[Cid, ...] = ()
     wanted: tuple[Cid, ...] = ()
     computed: tuple[Cid, ...] = ()
+    targets: tuple[Node, ...] = field(default=(), compare=False, repr=False)
+    known: Mapping[Cid, Held | None] = field(default_factory=dict, compare=False, repr=False)
 
     def __repr__(self) -> str:
         return f"<Plan: {len(self.reused)} reused, {len(self.wanted)} wanted, {len(self.computed)} computed>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            (drawing.Mark("here", "held: to be reused"), len(self.reused)),
+            (drawing.Mark("wanted", "offered: to be fetched"), len(self.wanted)),
+            (drawing.Mark("missing", "to be computed"), len(self.computed)),
+        ]
+        return drawing.html(drawing.Table(("Plan", "nodes"), rows), self._drawn())
+
+    def _drawn(self) -> drawing.Graph:
+        groups = {"reused": self.reused, "wanted": self.wanted, "computed": self.computed}
+        group_of = {cid: group for group, cids in groups.items() for cid in cids}
+
+        def box(node: Node) -> drawing.Box:
+            group = group_of.get(node.cid, "")
+            held = self.known.get(node.cid)
+            return box_of(node, *_planned(group, None if held is None else held.origin), group)
+
+        return drawing.nearest(
+            self.targets,
+            key=attrgetter("cid"),
+            inputs=attrgetter("inputs"),
+            box=box,
+            rank=lambda node: 0 if node.cid in group_of else 1,
+            totals={group: len(cids) for group, cids in groups.items()},
+            rest="nodes that are not needed",
+            name=repr(self)[1:-1],
+        )
+
+
+def _planned(group: str, origin: Origin | None) -> tuple[drawing.Kind, str]:
+    """How a node looks in a plan, and its state in words."""
+    if group == "wanted":
+        return "wanted", "offered: to be fetched"
+    if group == "reused":
+        if origin is None or origin.peer is None:
+            return "here", "held: computed here"
+        return "peer", f"held: from {drawing.quoted(origin.peer, 18)}"
+    if group == "computed":
+        if origin is None:
+            return "missing", "missing: to be computed"
+        whence = "for its lineage" if origin.peer is None else f"from {drawing.quoted(origin.peer, 14)}"
+        return "refused", f"refused, {whence}: to be computed"
+    return "unneeded", "not needed"
 
 
 def acceptance(trusted: Trust | None) -> Callable[[Origin], bool] | None:

@@ -328,6 +328,7 @@ class Work:
                 self.refresh or cid in self.refused,
                 base.tokens,
                 self.sources[node.op],
+                seconds,
             )
         )
         for i in inputs:

@@ -175,12 +175,9 @@ def _put_new(db: sqlite3.Connection, rows: list[Row], kinds: Sequence[Kind]) -> 
     db.execute("SAVEPOINT short")
     (last,) = db.execute(_LAST).fetchone()
     ids, newest = _ids(db, kinds)
-    inserted = insert_rows(
-        db,
-        "INSERT OR IGNORE INTO result",
-        ("origin", "(SELECT id FROM temp.origin_of_kind WHERE kind = ?)"),
-        rows,
-    )
+    # Mostly there is one kind, and its number is 0: adding that takes a fifth less than looking up the id.
+    id = f"{ids[0]} + ?" if len(kinds) == 1 else "(SELECT id FROM temp.origin_of_kind WHERE kind = ?)"
+    inserted = insert_rows(db, "INSERT OR IGNORE INTO result", ("origin", id), rows)
     done = Put(_count(db, kinds, ids, last, newest), last + 1) if inserted == len(rows) else None
     if done is None:
         db.execute("ROLLBACK TO short")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import sqlite3
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -24,12 +23,10 @@ from artdag_fed.caches.disk_views import LiveView
 from artdag_fed.codec import Codec
 from artdag_fed.dag import recipe_prefix
 from artdag_fed.errors import CodecError, StoreError
-from artdag_fed.events import Event
+from artdag_fed.events import Event, tell_damaged
 from artdag_fed.names import Cid, PeerId, shown
 
 __all__ = ["DiskReading"]
-
-log = logging.getLogger("artdag_fed")
 
 _MADE = "r.id, r.cid, r.origin, r.digest, r.recipe, r.inputs_digest, r.size, r.seconds"
 _LIVE = "FROM result AS r CROSS JOIN origin AS o ON o.id = r.origin WHERE o.live"
@@ -84,7 +81,7 @@ class DiskReading(ABC):
                 except CodecError as error:
                     if self._origin(token).local:  # our own: the codec that wrote it is missing, and nothing is wrong
                         raise
-                    _damaged(observe, cid, f"what the peer sent is no value: {error}")
+                    tell_damaged(observe, cid, f"what the peer sent is no value: {error}")
                 else:
                     loaded[cid] = Held(self._origin(token), token, digest, source), result
         return loaded
@@ -123,7 +120,7 @@ class DiskReading(ABC):
                     yield row
                 else:
                     why = "its file is gone" if payload is None else "its bytes are not those that its digest names"
-                    _damaged(observe, row[0], why)
+                    tell_damaged(observe, row[0], why)
 
     def _file(self, cid: Cid, digest: str, size: int) -> bytes | None:
         """The bytes of a result that lies beside, unchecked; None where there is no such file."""
@@ -224,10 +221,3 @@ class DiskReading(ABC):
                 origin = origin_of(*db.execute("SELECT peer, lineage FROM origin WHERE id = ?", (token,)).fetchone())
             self._origins[token] = origin
         return origin
-
-
-def _damaged(observe: Callable[[Event], None] | None, cid: Cid, why: str) -> None:
-    if observe is not None:
-        observe(Event("damaged", cid=cid, reason=why))
-    else:
-        log.warning("the held result of %s is not used: %s", shown(cid), why)

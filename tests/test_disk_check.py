@@ -143,6 +143,10 @@ FAULTS = {
     "source": ("row", "small", set_to("source", "x'00'")),
     "recipe of another type": ("row", "small", set_to("recipe", "12")),
     "text that is no UTF-8": ("row", "small", set_to("digest", "CAST(x'ff' AS TEXT)")),
+    "time": ("row", "small", set_to("seconds", "-1.0")),
+    "time without an end": ("row", "small", set_to("seconds", "9e999")),
+    "time of another type": ("row", "small", set_to("seconds", "'long'")),
+    "signature of another type": ("row", "small", set_to("signature", "'text'")),
     "origin that is not there": ("row", "small", set_to("origin", "77")),
     "cid": ("row", "a\x1b[31mb", set_to("cid", "'a' || char(27) || '[31mb'")),
     "cid that is no UTF-8": ("row", "\udcff", set_to("cid", "CAST(x'ff' AS TEXT)")),
@@ -164,7 +168,7 @@ def test_a_result_that_fails_is_told_of_and_alone_is_dropped(folder: str, damage
     before = snapshot(folder) if damage != "file that is a pipe" else {}
     [fault, *counts], _ = checked(folder)  # sizes and origins that are wrong do not add up, either
     assert (fault.kind, fault.what, fault.dropped) == (kind, cid, False) and fault.why.isascii()
-    assert {fault.kind for fault in counts} <= ({"count"} if damage[:4] in ("size", "orig") else set())
+    assert {fault.kind for fault in counts} <= ({"count"} if damage[:4] in ("size", "time", "orig") else set())
     assert damage == "file that is a pipe" or snapshot(folder) == before
     faults, _ = checked(folder, mend=True)
     assert faults[0] == fault._replace(dropped=True)
@@ -206,7 +210,10 @@ def test_an_origin_that_cannot_be_read_goes_with_its_results(folder: str, damage
     assert checked(folder)[0] == [] and held(folder) == whole - {"small", "second"}
 
 
-@pytest.mark.parametrize("damage", ["results = 7", "bytes = bytes - 1", "results = 'few'", "bytes = 1.5"])
+@pytest.mark.parametrize(
+    "damage",
+    ["results = 7", "bytes = bytes - 1", "results = 'few'", "bytes = 1.5", "seconds = 99", "seconds = 'long'"],
+)
 def test_a_count_that_is_wrong_is_counted_again_and_no_result_goes(folder: str, damage: str) -> None:
     whole = held(folder)
     tamper(folder, f"UPDATE origin SET {damage} WHERE peer IS NULL")
@@ -215,6 +222,34 @@ def test_a_count_that_is_wrong_is_counted_again_and_no_result_goes(folder: str, 
     assert checked(folder, mend=True)[0] == [fault._replace(dropped=True)]
     assert checked(folder)[0] == [] and held(folder) == whole
     assert len(artdag_fed.open(folder)) == 5
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "cid = 'a b'",
+        "cid = CAST(x'ff' AS TEXT)",
+        "peer = ' '",
+        "digest = 'abc'",
+        "size = -1",
+        "lineage = '{'",
+        "lineage = '[\"dora\"]'",
+        "signature = 'text'",
+        "at = 'then'",
+        "arrived = 7",
+    ],
+)
+def test_evidence_that_cannot_be_read_is_dropped_and_no_result_with_it(folder: str, damage: str) -> None:
+    whole = held(folder)
+    fed = artdag_fed.open(folder)
+    import_(fed, [Record("small", "another", "dora")], {"dora"}.__contains__).cache.close()  # type: ignore[attr-defined]  # it has one
+    assert checked(folder)[0] == []
+    tamper(folder, f"UPDATE offer SET {damage} WHERE peer = 'dora'")
+    [fault], _ = checked(folder)
+    assert fault.kind == "offer" and fault.why.isascii()
+    assert checked(folder, mend=True)[0] == [fault._replace(dropped=True)]
+    assert checked(folder)[0] == [] and held(folder) == whole
+    assert [offer.peer for offer in artdag_fed.open(folder).cache.offers()] == ["alice"]  # type: ignore[attr-defined]  # it has that
 
 
 def test_files_that_no_row_names_are_leftovers_and_what_is_not_ours_stays(folder: str) -> None:

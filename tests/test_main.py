@@ -22,9 +22,11 @@ from typing import Any, NamedTuple
 import pytest
 
 import artdag_fed
-from artdag_fed import Federation, Record, export, hmac_signer, import_, node, run, write_bundle
+from artdag_fed import Federation, Record, export, hmac_signer, import_, node, write_bundle
 from artdag_fed.__main__ import main
+from artdag_fed.cache import Changes, Entry, Origin
 from artdag_fed.cli_arguments import PULL_TOKEN, SERVE_TOKEN
+from artdag_fed.instance import cache_of
 from artdag_fed.transports import folder, http
 from tests.http_servers import serving
 
@@ -67,9 +69,12 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An instance: one result of a run, one put there, one that came from bob and rests on carol."""
+    """An instance: one result that took 2.5 s, one put there, one that came from bob and rests on carol."""
     path = tmp_path_factory.mktemp("template") / "alice"
-    fed = run(artdag_fed.open(path), NODE, lambda op, inputs, params: [params["n"]]).federation
+    fed = artdag_fed.open(path)
+    made = Record(NODE.cid, [1], "alice")
+    entry = Entry(NODE.cid, Origin(None), made.digest, made.payload, None, False, NODE.recipe, seconds=2.5)
+    cache_of(fed).commit(Changes(put=cache_of(fed).stage([entry])))
     fed.cache["frame"] = b"pixels" * 10_000
     fed = import_(fed, [Record("grade", 0.5, "bob", lineage=frozenset({"carol"}))], {"bob"}.__contains__)
     fed.cache.close()  # type: ignore[attr-defined]  # it has one
@@ -108,15 +113,16 @@ def refused(said: Said, code: int, *words: str) -> None:
 def test_info_says_what_is_held_and_from_whom(call: Call, alice: Federation) -> None:
     said = call("info", "alice")
     assert said.out.splitlines() == [
-        "'alice': 3 results",
+        "'alice': 3 results, 60,009 bytes, 2.5 s to compute",
         "  2 computed here",
         "  1 from 'bob'",
         "  1 resting on 'carol'",
     ]
     told = call("info", "alice", "--json").json
-    assert (told["cache"], told["results"]) == ("alice", 3)
-    origins = {(origin["peer"], *origin["lineage"]): origin["results"] for origin in told["origins"]}
-    assert origins == {(None,): 2, ("bob", "carol"): 1}
+    assert (told["cache"], told["results"], told["bytes"]) == ("alice", 3, 60_009)
+    origins = {(origin["peer"], *origin["lineage"]): origin for origin in told["origins"]}
+    assert {key: origin["results"] for key, origin in origins.items()} == {(None,): 2, ("bob", "carol"): 1}
+    assert origins[None,]["bytes"] == 60_005 and origins[None,]["seconds"] == told["seconds"] == 2.5
 
 
 def test_info_tells_people_of_some_peers_and_programs_of_all(call: Call, alice: Federation) -> None:
@@ -127,16 +133,15 @@ def test_info_tells_people_of_some_peers_and_programs_of_all(call: Call, alice: 
 
 def test_ls_lists_results_with_their_op_and_origin(call: Call, alice: Federation) -> None:
     said = call("ls", "alice")
-    assert sorted(said.out.splitlines()) == sorted(
-        [
-            f"{NODE.cid}  load@1  computed here",
-            "frame  -  computed here",
-            "grade  -  from 'bob', resting on 'carol'",
-        ]
-    )
+    assert said.out.splitlines() == [
+        f"{NODE.cid}  4 bytes  load@1  computed here",
+        "frame  60,001 bytes  -  computed here",
+        "grade  4 bytes  -  from 'bob', resting on 'carol'",
+    ]
     told = call("ls", "alice", "--json").json
     assert told["count"] == 3 and {result["op"] for result in told["results"]} == {"load@1", None}
     assert all(len(result["digest"]) == 64 for result in told["results"])
+    assert [(result["bytes"], result["seconds"]) for result in told["results"]] == [(4, 2.5), (60_001, 0.0), (4, 0.0)]
 
 
 def test_ls_can_be_narrowed_by_origin(call: Call, alice: Federation) -> None:
@@ -547,7 +552,9 @@ def test_a_folder_that_cannot_be_written_can_be_looked_at(alice: Federation, bun
     for parent in [tmp_path, *tmp_path.parents[:-2]]:
         parent.chmod(0o755)
 
-    Path("alice", "blobs", "0" * 64).write_bytes(b"left over")
+    left = Path("alice", "blobs", "0" * 64)
+    left.write_bytes(b"left over")
+    left.parent.chmod(0o777)  # who may write the files and not the index must not remove any: it has no lock
 
     def as_nobody() -> list[int]:
         os.setuid(65534)
@@ -555,4 +562,4 @@ def test_a_folder_that_cannot_be_written_can_be_looked_at(alice: Federation, bun
         said = [main([*argv, "--json"]) for argv in looking]
         return [*said, main(["import", "alice", bundle, "--trust", "alice"]), main(["check", "alice", "--drop"])]
 
-    assert Child(as_nobody).result() == [0, 0, 1, 3, 3]
+    assert Child(as_nobody).result() == [0, 0, 1, 3, 3] and left.exists()

@@ -16,7 +16,7 @@ from itertools import chain, islice
 from typing import Final
 
 from artdag_fed.bundle import read_bundle, write_bundle
-from artdag_fed.cache import Made, Origin, OriginCache
+from artdag_fed.cache import Origin
 from artdag_fed.caches.disk_check import Fault, check_folder
 from artdag_fed.callables import Fetch, Sign, Trust, Verify
 from artdag_fed.cli_arguments import PULL_TOKEN, SERVE_TOKEN
@@ -27,7 +27,7 @@ from artdag_fed.errors import CodecError
 from artdag_fed.events import Report
 from artdag_fed.federation import export, import_, invalidate, pull
 from artdag_fed.instance import cache_of
-from artdag_fed.names import Cid, is_cid, shown
+from artdag_fed.names import is_cid, shown
 from artdag_fed.record import Record
 from artdag_fed.signing import hmac_signer, hmac_verifier
 
@@ -35,7 +35,6 @@ __all__ = ["COMMANDS", "Command"]
 
 Command = Callable[[Namespace, Output, Complaints], Exit]
 
-BATCH = 1000  # results that are asked about at a time
 PEERS = 20  # that `info` tells people of; JSON has all
 
 
@@ -44,20 +43,26 @@ PEERS = 20  # that `info` tells people of; JSON has all
 
 def info(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     with opened(asked.cache) as (fed, _):
-        origins = {origin: total.results for origin, total in cache_of(fed).origins().items()}
+        origins = cache_of(fed).origins()
     peers, resting = Counter[str](), Counter[str]()
-    for origin, results in origins.items():
+    for origin, total in origins.items():
         if origin.peer is not None:
-            peers[origin.peer] += results
-        resting.update(dict.fromkeys(sorted(origin.lineage), results))
-    total = sum(origins.values())
-    lines = [f"{shown(asked.cache, 200)}: {count_of(total, 'result')}", f"  {total - peers.total():,} computed here"]
+            peers[origin.peer] += total.results
+        resting.update(dict.fromkeys(origin.lineage, total.results))
+    results = sum(total.results for total in origins.values())
+    size, seconds = sum(total.bytes for total in origins.values()), sum(total.seconds for total in origins.values())
+    lines = [
+        f"{shown(asked.cache, 200)}: {count_of(results, 'result')}, {size:,} bytes, {seconds:,.1f} s to compute",
+        f"  {results - peers.total():,} computed here",
+    ]
     for counted, what in ((peers, "from"), (resting, "resting on")):
-        lines += [f"  {results:,} {what} {shown(peer)}" for peer, results in most_first(counted)[:PEERS]]
+        lines += [f"  {number:,} {what} {shown(peer)}" for peer, number in most_first(counted)[:PEERS]]
         if len(counted) > PEERS:
             lines.append(f"  and more {what} {count_of(len(counted) - PEERS, 'other peer')}")
-    listed = [{**_origin(origin), "results": results} for origin, results in origins.items()]
-    output.done({"cache": asked.cache, "results": total, "origins": listed}, *lines)
+    listed = [{**_origin(origin), **total._asdict()} for origin, total in origins.items()]
+    output.done(
+        {"cache": asked.cache, "results": results, "bytes": size, "seconds": seconds, "origins": listed}, *lines
+    )
     return Exit.FINE
 
 
@@ -65,25 +70,17 @@ def ls(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     count = 0
     with opened(asked.cache) as (fed, _):
         output.begin("results")
-        for cid, made in _inventory(cache_of(fed)):
+        for cid, made in cache_of(fed).inventory():
             if not _wanted(asked, made.origin):
                 continue
             count += 1
             op = _op(made.recipe)
             value = {"cid": cid, **_origin(made.origin), "op": op, "digest": made.digest}
-            output.item(value, f"{_cid(cid)}  {'-' if op is None else shown(op)[1:-1]}  {whence(made.origin)}")
+            value |= {"bytes": made.size, "seconds": made.seconds}
+            name = "-" if op is None else shown(op)[1:-1]
+            output.item(value, f"{_cid(cid)}  {made.size:,} bytes  {name}  {whence(made.origin)}")
     output.done({"count": count})
     return Exit.FINE
-
-
-def _inventory(cache: OriginCache) -> Iterator[tuple[Cid, Made]]:
-    batch: list[Cid] = []
-    for cid in cache:
-        batch.append(cid)
-        if len(batch) == BATCH:
-            yield from cache.made(batch).items()
-            batch = []
-    yield from cache.made(batch).items()
 
 
 def _wanted(asked: Namespace, origin: Origin) -> bool:

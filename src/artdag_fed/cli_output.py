@@ -141,7 +141,11 @@ def names(of: Collection[str]) -> str:
 
 
 def most_first(counted: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Names with their counts, the highest first and equal ones by name, so that the same is said every time."""
+    """Names with their counts, the highest first and equal ones by name, so that the same is said every time.
+
+    >>> most_first({"bob": 1, "alice": 1, "carol": 2})
+    [('carol', 2), ('alice', 1), ('bob', 1)]
+    """
     return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
 
 

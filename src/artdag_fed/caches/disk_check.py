@@ -24,7 +24,7 @@ from typing import Final, Literal, NamedTuple
 
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.caches.disk_blobs import Blobs
-from artdag_fed.caches.disk_faults import Row, is_digest, origin_fault, row_fault
+from artdag_fed.caches.disk_faults import Row, count_fault, is_digest, offer_fault, origin_fault, row_fault
 from artdag_fed.caches.disk_index import open_index, store_error
 from artdag_fed.caches.disk_origins import batches, drop
 from artdag_fed.errors import StoreError
@@ -39,7 +39,8 @@ FaultKind = Literal[
     "digest",  # a result whose bytes are not those that its digest names
     "file",  # a large result whose file is missing, or of another size
     "recipe",  # a recipe that is not what its cid is the hash of
-    "count",  # an origin's number of results or bytes that is not what its rows add up to
+    "count",  # an origin's number of results, bytes or seconds that is not what its rows add up to
+    "offer",  # evidence that cannot be read (see `OriginCache.offers`)
     "leftover",  # a file that no row names, or what a process that was killed was laying ready
     "stranger",  # something among the files that is not ours
 ]
@@ -54,9 +55,10 @@ _ROWS = (
     " FROM result AS r LEFT JOIN origin AS o ON o.id = r.origin WHERE coalesce(o.live, 1) <> 0"
 )
 _COUNTS = (
-    "SELECT o.results, o.bytes, (SELECT count(*) FROM result AS r WHERE r.origin = o.id),"
-    " (SELECT CAST(total(size) AS INTEGER) FROM result AS r WHERE r.origin = o.id) FROM origin AS o WHERE o.id = ?"
+    "SELECT o.results, o.bytes, o.seconds, count(r.id), CAST(total(r.size) AS INTEGER), total(r.seconds)"
+    " FROM origin AS o LEFT JOIN result AS r ON r.origin = o.id WHERE o.id = ? GROUP BY o.id"
 )
+_OFFERS = "SELECT id, cid, peer, digest, size, lineage, signature, at, arrived FROM offer WHERE"
 
 
 class Fault(NamedTuple):
@@ -106,6 +108,7 @@ class _Check:
                 self._origins()
                 results, size = self._results()
                 self._counts()
+                self._offers()
                 files = self._files()
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError) or self._faults == 0:
@@ -128,16 +131,12 @@ class _Check:
         """A transaction in which nothing can be committed by others, so that a second look is the last word.
 
         To mend, it is one that writes. With `writers` nobody can be about to commit, either; where the index cannot be
-        written by us, that is as near as can be.
+        written by us, SQLite makes it one that reads, which is as near as can be.
         """
-        begin = "BEGIN IMMEDIATE" if self._mend or writers else "BEGIN"
+        self._db.execute("BEGIN IMMEDIATE" if self._mend or writers else "BEGIN")
         try:
-            self._db.execute(begin)
-        except sqlite3.OperationalError as error:
-            if self._mend or "readonly" not in str(error):
-                raise
-            self._db.execute("BEGIN")
-        try:
+            if self._mend:  # so that it fails now, before a file is removed
+                self._db.execute("DELETE FROM garbage WHERE 0")
             yield
             self._db.execute("COMMIT")
         except BaseException:
@@ -208,21 +207,35 @@ class _Check:
         for ids in self._ids():
             for id in ids:
                 # One statement sees one state, so nothing needs a second look but to mend it.
-                row = self._db.execute(_COUNTS, (id,)).fetchone()
-                if row is None or row[:2] == row[2:]:
-                    continue
-                if self._mend:
+                why = count_fault(self._db.execute(_COUNTS, (id,)).fetchone())
+                if why is not None and self._mend:
                     with self._still():
-                        row = self._db.execute(_COUNTS, (id,)).fetchone() or (0, 0, 0, 0)
-                        self._db.execute(
-                            "UPDATE origin SET results = ?, bytes = ?, seconds = (SELECT total(seconds) FROM result"
-                            " WHERE result.origin = origin.id) WHERE id = ?",
-                            (*row[2:], id),
-                        )
-                results, size, rows, bytes = row
-                if (results, size) != (rows, bytes):
-                    why = f"counts {shown(results)} results of {shown(size)} bytes; its rows are {rows} of {bytes}"
+                        row = self._db.execute(_COUNTS, (id,)).fetchone()
+                        why = count_fault(row)
+                        if why is not None:
+                            again = "UPDATE origin SET results = ?, bytes = ?, seconds = ? WHERE id = ?"
+                            self._db.execute(again, (*row[3:], id))
+                if why is not None:
                     self._tell("count", f"origin-{id}", why, mended=True)
+
+    def _offers(self) -> None:
+        last = LOWEST
+        while rows := self._db.execute(f"{_OFFERS} id > ? ORDER BY id LIMIT {BATCH}", (last,)).fetchall():
+            last = rows[-1][0]
+            suspects = [id for id, *row in rows if offer_fault(*row) is not None]
+            if not suspects:
+                continue
+            told = []
+            with self._still():
+                for id in suspects:
+                    row = self._db.execute(f"{_OFFERS} id = ?", (id,)).fetchone()
+                    why = None if row is None else offer_fault(*row[1:])
+                    if why is not None:
+                        told.append((id, row[1], why))
+                if self._mend:
+                    self._db.executemany("DELETE FROM offer WHERE id = ?", [(id,) for id, *_ in told])
+            for _, cid, why in told:
+                self._tell("offer", cid, why, mended=True)
 
     def _ids(self) -> Iterator[list[int]]:
         """The ids of all origins, a batch at a time."""

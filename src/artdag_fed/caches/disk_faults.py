@@ -15,12 +15,13 @@ import os
 import re
 import stat
 from hashlib import sha256
+from math import inf, isclose
 from typing import Any, Literal, NamedTuple
 
 from artdag_fed.caches.disk_blobs import Blobs
 from artdag_fed.names import is_cid, is_peer, shown
 
-__all__ = ["Row", "RowFault", "is_digest", "origin_fault", "row_fault"]
+__all__ = ["Row", "RowFault", "count_fault", "is_digest", "offer_fault", "origin_fault", "row_fault"]
 
 RowFault = tuple[Literal["row", "digest", "file", "recipe"], str]
 """What is wrong with a row of a result, and why."""
@@ -57,6 +58,10 @@ def origin_fault(peer: Any, lineage: Any, live: Any) -> str | None:
         return f"its peer is none: {shown(peer)}"
     if live not in (0, 1):
         return f"whether it is live is said by {shown(live)}"
+    return _lineage_fault(peer, lineage)
+
+
+def _lineage_fault(peer: Any, lineage: Any) -> str | None:
     try:
         peers = json.loads(lineage)
     except (TypeError, ValueError, RecursionError):
@@ -64,6 +69,35 @@ def origin_fault(peer: Any, lineage: Any, live: Any) -> str | None:
     if not isinstance(peers, list) or not all(map(is_peer, peers)) or peer in peers or len({*peers}) < len(peers):
         return f"its lineage is no list of other peers: {shown(lineage)}"
     return None
+
+
+def count_fault(row: tuple[Any, ...] | None) -> str | None:
+    """What is wrong with the counts of an origin: (results, bytes, seconds) as it has them, and of its rows.
+
+    Seconds are added up in another order each time, so they need not be equal to the last digit.
+    """
+    if row is None or (row[:2] == row[3:5] and isinstance(row[2], float) and isclose(row[2], row[5], abs_tol=1e-3)):
+        return None
+    kept = " and ".join(map(shown, row[:3]))
+    return f"its results, bytes and seconds are {kept}; its rows come to {row[3]}, {row[4]} and {row[5]:g}"
+
+
+def offer_fault(
+    cid: Any, peer: Any, digest: Any, size: Any, lineage: Any, signature: Any, at: Any, arrived: Any
+) -> str | None:
+    """What is wrong with the row of an offer."""
+    for name, value, right in (
+        ("cid", cid, is_cid(cid)),
+        ("peer", peer, peer == "" or is_peer(peer)),
+        ("digest", digest, is_digest(digest)),
+        ("size", size, type(size) is int and size >= 0),
+        ("signature", signature, signature is None or isinstance(signature, bytes)),
+        ("time", at, isinstance(at, float)),
+        ("arrival", arrived, arrived in (0, 1)),
+    ):
+        if not right:
+            return f"the {name} of an offer is none: {shown(value)}"
+    return _lineage_fault(peer, lineage)
 
 
 def row_fault(row: Row, blobs: Blobs) -> RowFault | None:
@@ -75,7 +109,7 @@ def row_fault(row: Row, blobs: Blobs) -> RowFault | None:
         ("inputs' digest", row.inputs_digest, row.inputs_digest == "" or is_digest(row.inputs_digest)),
         ("source", row.source, isinstance(row.source, str)),
         ("recipe", row.recipe, isinstance(row.recipe, bytes | str)),
-        ("time", row.seconds, isinstance(row.seconds, float) and row.seconds >= 0),
+        ("time", row.seconds, isinstance(row.seconds, float) and 0 <= row.seconds < inf),
         ("signature", row.signature, row.signature is None or isinstance(row.signature, bytes)),
         ("payload", row.payload, row.payload is None or isinstance(row.payload, bytes)),
     ):

@@ -7,8 +7,11 @@ blocks of the guide are one session in a shell, in a folder of its own as well.
 
 from __future__ import annotations
 
+import ast
+import base64
 import contextlib
 import doctest
+import html
 import importlib
 import io
 import os
@@ -162,6 +165,19 @@ def test_links_to_files_lead_somewhere(page: Path) -> None:
 def test_the_example_of_the_readme_is_short() -> None:
     [(_, example)] = blocks(ROOT / "README.md", "python")
     assert len(example.splitlines()) <= 15
+
+
+def test_the_picture_in_the_readme_is_the_one_that_its_example_ends_in() -> None:
+    [(_, example)] = blocks(ROOT / "README.md", "python")
+    *body, last = ast.parse(example).body
+    assert isinstance(last, ast.Expr), "a notebook shows what the last line gives"
+    names: dict[str, Any] = {}
+    exec(compile(ast.Module(body, []), "README.md", "exec"), names)
+    shown = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)._repr_html_()
+    [(data, alt)] = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]*)" alt="([^"]*)">', shown)
+    [(text, path)] = re.findall(r"!\[(.*)\]\((.*\.svg)\)", (ROOT / "README.md").read_text("utf-8"))
+    assert (ROOT / path).read_bytes() == base64.b64decode(data) + b"\n", f"{path} is an older picture: write it anew"
+    assert text == html.unescape(alt)
 
 
 def test_the_readme_has_two_commands_and_ci_runs_them_as_written() -> None:

@@ -228,7 +228,7 @@ def _lines(box: Box) -> list[tuple[str, bool, str]]:
     if box.detail:
         lines.append((fit(box.detail, COLUMNS), False, INK))
     if box.hidden:
-        lines.append((fit(f"{box.hidden:,} inputs not drawn", COLUMNS), False, INK))
+        lines.append((fit(box.unseen, COLUMNS), False, INK))
     if box.words:
         lines += [(line, True, ink) for line in wrapped(box.words, COLUMNS, LINES)]
     return lines

@@ -51,6 +51,11 @@ class Box:
         if not self.title:
             object.__setattr__(self, "title", self.key)
 
+    @property
+    def unseen(self) -> str:
+        """That some inputs are not drawn, in words; "" where all are."""
+        return f"{self.hidden:,} input{'' if self.hidden == 1 else 's'} not drawn" if self.hidden else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Graph:

@@ -32,8 +32,8 @@ from artdag_fed.drawing_words import fit
 __all__ = ["dot", "mermaid", "sentences"]
 
 TITLE, DETAIL, WORDS, NOTE = 40, 60, 60, 300  # columns
-HARMLESS = re.compile(r"[^\w ,.:=@/+()…-]")
-"""In a quoted label of Mermaid; each other character becomes an entity of its own."""
+HARMFUL = re.compile(r"[^\w ,.:=@/+()…-]")
+"""What is not, in a quoted label of Mermaid, becomes an entity: Mermaid puts labels into a page as HTML."""
 
 
 def sentences(graph: Graph) -> str:
@@ -50,9 +50,8 @@ def mermaid(graph: Graph) -> str:
     """A flowchart in Mermaid's language, as Markdown on many sites draws it."""
 
     def label(box: Box) -> str:
-        text = ", ".join([*_parts(box), *([f"{box.hidden:,} inputs not drawn"] if box.hidden else [])])
-        # At the start of a label, a number or a dash could be read as a list.
-        return HARMLESS.sub(lambda found: f"#{ord(found[0])};", text)
+        text = ", ".join([*_parts(box), *filter(None, [box.unseen])])
+        return HARMFUL.sub(lambda found: f"#{ord(found[0])};", text)
 
     return "\n".join(["flowchart TD", *_program(graph, '  {}["{}"]', "  {} --> {}", label, "  %% {}")])
 
@@ -61,7 +60,7 @@ def dot(graph: Graph) -> str:
     """A digraph in Graphviz's language."""
 
     def label(box: Box) -> str:
-        lines = [*_parts(box), *([f"{box.hidden:,} inputs not drawn"] if box.hidden else [])]
+        lines = [*_parts(box), *filter(None, [box.unseen])]
         escaped = [line.replace("\\", "\\\\").replace('"', '\\"').replace("&", "&amp;") for line in lines]
         return "\\n".join(escaped)
 

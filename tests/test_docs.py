@@ -173,7 +173,8 @@ def test_the_picture_in_the_readme_is_the_one_that_its_example_ends_in() -> None
     assert isinstance(last, ast.Expr), "a notebook shows what the last line gives"
     names: dict[str, Any] = {}
     exec(compile(ast.Module(body, []), "README.md", "exec"), names)
-    shown = eval(compile(ast.Expression(last.value), "README.md", "eval"), names)._repr_html_()
+    exec(compile(f"shown = {ast.unparse(last.value)}", "README.md", "exec"), names)
+    shown = names["shown"]._repr_html_()
     [(data, alt)] = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]*)" alt="([^"]*)">', shown)
     [(text, path)] = re.findall(r"!\[(.*)\]\((.*\.svg)\)", (ROOT / "README.md").read_text("utf-8"))
     assert (ROOT / path).read_bytes() == base64.b64decode(data) + b"\n", f"{path} is an older picture: write it anew"

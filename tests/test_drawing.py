@@ -111,6 +111,10 @@ def test_a_short_name_in_any_script_stays_as_it_is() -> None:
         assert fit(name, 24) == name
 
 
+def test_a_heap_of_combining_marks_does_not_climb_over_the_lines_above() -> None:
+    assert fit("Z" + "\u0300" * 4, 24) == "Z\u0300\u0300\\u0300\\u0300"
+
+
 def test_a_long_name_keeps_its_beginning_and_its_version() -> None:
     assert fit("studio.stabilise_and_grade@12", 20) == "studio.stabili…de@12"
     assert fit("フレーム" * 9, 9) == "フレー…ム"

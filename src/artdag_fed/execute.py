@@ -169,16 +169,17 @@ class Work:
 
     def evaluate_here(self) -> set[Cid]:
         """Likewise, as far as it goes; the cids that wait for what another run computes right now."""
+        # What a run costs beside the runner is this and `keep`, a hundred thousand times a second: hence the locals.
         stack = list(reversed(self.targets))
-        values, digests, planned, done = self.values, self.digests, self.planned, self.done
-        take, news = self.claimant.take, self.claimant.news
+        values, digests, planned, failed = self.values, self.digests, self.planned, self.done.failed
+        take, news, runner, clock = self.claimant.take, self.claimant.news, self.runner, self.clock
         waiting: set[Cid] = set()
         while stack:
             node = stack[-1]
             cid = node.cid
             if (
                 cid in values
-                or cid in done.failed
+                or cid in failed
                 or ((cid not in planned or cid in digests or cid in news) and self.have(cid))
             ):
                 stack.pop()
@@ -192,7 +193,7 @@ class Work:
             if missing:
                 if cid not in planned:  # found missing only now
                     self.plan(node)
-                broken = [i for i in missing if i.cid in done.failed]
+                broken = [i for i in missing if i.cid in failed]
                 if broken:
                     self.skip(node, broken[0])
                 elif open_ := [i for i in missing if i.cid not in waiting] if waiting else missing:
@@ -206,7 +207,14 @@ class Work:
                 self.claimant.release([cid])
                 continue
             else:
-                self.compute(node)
+                given = tuple([values[i.cid] for i in node.inputs])
+                began = clock()
+                try:
+                    result = runner(node.op, given, node.params)
+                except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
+                    self.fail(node, error, "failed")
+                else:
+                    self.keep(node, result, clock() - began)
             stack.pop()
         return waiting
 
@@ -277,19 +285,6 @@ class Work:
         tell_damaged(self.observe, event.cid, event.reason)
 
     # --- computing --------------------------------------------------------------------------
-
-    def compute(self, node: Node) -> None:
-        """Have the runner compute a node whose inputs are all in hand, and keep the result."""
-        # What a run costs beside the runner is this and `keep`, a hundred thousand times a second: hence the locals.
-        values, clock = self.values, self.clock
-        given = tuple([values[i.cid] for i in node.inputs])
-        began = clock()
-        try:
-            result = self.runner(node.op, given, node.params)
-        except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
-            self.fail(node, error, "failed")
-        else:
-            self.keep(node, result, clock() - began)
 
     def keep(self, node: Node, result: Any, seconds: float) -> None:
         """Take the result of a node whose inputs are done: in hand, and on its way to the cache."""

@@ -16,8 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import sqlite3
+import stat
+import time
+from collections.abc import Callable
 
 from artdag_fed.errors import StoreError
 
@@ -29,6 +33,9 @@ BLOBS = "blobs"
 APPLICATION_ID = 0x61664544  # "afED"
 VERSION = 2
 BUSY_SECONDS = 60.0  # longer than any commit here takes on a slow disk; shorter than a person's patience
+
+LEFTOVER_SECONDS = 3600.0  # making an index takes a moment; nobody is half done with it after an hour
+_leftover = re.compile(re.escape(INDEX) + r"\.[0-9a-f]{16}\.new(-journal)?", re.ASCII).fullmatch
 
 PAGE = 16384  # for 100,000 rows of 200 bytes, inserting takes half as long as with 4 KiB (tests/bench)
 CACHE_KIB = 65536  # the dirty pages of a commit of 100,000 small results fit: nothing spills while readers wait
@@ -73,9 +80,10 @@ EXPECTED_1 = {*SCHEMA_1, *_ITS_OWN}
 EXPECTED = {*SCHEMA, *_ITS_OWN}
 
 
-def open_index(folder: str) -> sqlite3.Connection:
+def open_index(folder: str, clock: Callable[[], float] = time.time) -> sqlite3.Connection:
     """A connection to the index in `folder`, which is made where there is none or it is empty.
 
+    What a killed process had half made is removed an hour later, as `clock` tells it in seconds since the epoch.
     Raises `StoreError` that names the folder and what is wrong with it.
     """
     path = os.path.join(folder, INDEX)
@@ -90,6 +98,7 @@ def open_index(folder: str) -> sqlite3.Connection:
         if _version(db) == 1:
             _migrate(db, folder)
         _check_tables(db, folder, EXPECTED)
+        _remove_leftovers(folder, clock() - LEFTOVER_SECONDS)
     except sqlite3.Error as error:
         db.close()
         raise store_error(folder, error) from error
@@ -116,23 +125,20 @@ def _migrate(db: sqlite3.Connection, folder: str) -> None:
     """From version 1 to 2: all of it or nothing, whenever it is cut off, and once, whoever else opens the folder."""
     try:
         db.execute("BEGIN IMMEDIATE")
-    except sqlite3.OperationalError as error:
-        if "readonly" not in str(error):
-            raise
-        raise StoreError(
-            f"{folder} is a cache of version 1, which has to be brought to version {VERSION} and cannot be written. "
-            "Make it writable, or copy it and open the copy."
-        ) from error
-    try:
         if _version(db) == 1:  # else another process was first: only under the lock is that known
             _check_tables(db, folder, EXPECTED_1)
             for sql in MIGRATION:
                 db.execute(sql)
             db.execute(f"PRAGMA user_version={VERSION}")
         db.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
+        if isinstance(error, sqlite3.OperationalError) and "readonly" in str(error):
+            raise StoreError(
+                f"{folder} is a cache of version 1, which has to be brought to version {VERSION} and cannot be "
+                "written. Make it writable, or copy it and open the copy."
+            ) from error
         raise
 
 
@@ -229,6 +235,16 @@ def _create(folder: str) -> None:
         for name in (new, new + "-journal"):
             with contextlib.suppress(OSError):
                 os.unlink(name)
+
+
+def _remove_leftovers(folder: str, before: float) -> None:
+    """Remove the half-made indexes of processes that were killed long before: one that lives needs its own."""
+    with contextlib.suppress(OSError):  # whoever may only read leaves them there
+        for name in filter(_leftover, os.listdir(folder)):
+            path = os.path.join(folder, name)
+            found = os.lstat(path)
+            if stat.S_ISREG(found.st_mode) and found.st_mtime < before:
+                os.unlink(path)
 
 
 def _make_folder(folder: str) -> None:

@@ -8,16 +8,18 @@ origins come and go, and evidence stays. The peer of what was computed here is '
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 from artdag_fed.cache import MOST_OFFERS, Offer, Origin
 from artdag_fed.caches.disk_origins import batches
 from artdag_fed.caches.evidence import going, lineage_text
 from artdag_fed.names import Cid
 
-__all__ = ["OFFER_COLUMNS", "bound", "note", "offer_from", "settle"]
+__all__ = ["OFFER_COLUMNS", "bound", "note", "offers_from", "settle"]
 
 OFFER_COLUMNS = "cid, peer, digest, size, lineage, signature, at"
 
@@ -95,7 +97,10 @@ def settle(db: sqlite3.Connection, cids: Iterable[Cid]) -> None:
         db.execute("DELETE FROM offer WHERE cid IN (SELECT value FROM json_each(?))", (json.dumps(batch),))
 
 
-def offer_from(row: tuple[str, str, str, int, str, bytes | None, float]) -> Offer:
-    """An offer from its row of `OFFER_COLUMNS`."""
-    cid, peer, digest, size, lineage, signature, at = row
-    return Offer(cid, peer or None, digest, size, frozenset(json.loads(lineage)), signature or b"", at)
+def offers_from(rows: Iterable[tuple[Any, ...]]) -> Iterator[Offer]:
+    """Offers from rows of `OFFER_COLUMNS`. One whose row is damaged is left out: no result depends on it."""
+    for cid, peer, digest, size, lineage, signature, at in rows:
+        with contextlib.suppress(TypeError, ValueError):
+            peers = frozenset(json.loads(lineage))
+            if all(isinstance(text, str) for text in (cid, peer, digest, *peers)) and isinstance(size, int):
+                yield Offer(cid, peer or None, digest, size, peers, bytes(signature or b""), float(at))

@@ -17,7 +17,7 @@ from typing import Any
 from artdag_fed.cache import Held, Made, Offer, Origin, Stored, Total
 from artdag_fed.caches.disk_blobs import Blobs
 from artdag_fed.caches.disk_commit import recipe_from
-from artdag_fed.caches.disk_offers import OFFER_COLUMNS, offer_from
+from artdag_fed.caches.disk_offers import OFFER_COLUMNS, offers_from
 from artdag_fed.caches.disk_origins import BATCH, NAMED, batches, origin_of
 from artdag_fed.caches.disk_views import LiveView
 from artdag_fed.codec import Codec
@@ -156,7 +156,7 @@ class DiskReading(ABC):
                     rows = db.execute(
                         f"SELECT {OFFER_COLUMNS} FROM offer WHERE {asked} ORDER BY {order}", (json.dumps(batch),)
                     ).fetchall()
-                yield from map(offer_from, rows)
+                yield from offers_from(rows)
             return
         last: tuple[str, ...] = ("", "", "", "")
         while True:
@@ -165,7 +165,7 @@ class DiskReading(ABC):
                     f"SELECT {OFFER_COLUMNS} FROM offer WHERE ({order}) > (?, ?, ?, ?) ORDER BY {order} LIMIT {BATCH}",
                     last,
                 ).fetchall()
-            yield from map(offer_from, rows)
+            yield from offers_from(rows)
             if len(rows) < BATCH:
                 return
             cid, peer, digest, _, lineage, *_ = rows[-1]

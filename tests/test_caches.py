@@ -6,6 +6,7 @@ import collections.abc
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,111 @@ class CountsWrong(MemoryCache):
         return {origin: total._replace(results=total.results + 1) for origin, total in super().origins().items()}
 
 
+class CountsNoTime(MemoryCache):
+    def origins(self):
+        return {origin: total._replace(seconds=0.0) for origin, total in super().origins().items()}
+
+
+class ListsTheNewestFirst(MemoryCache):
+    def inventory(self):
+        return reversed(list(super().inventory()))
+
+
+class ChangesTheChanges(MemoryCache):
+    """One that does something else than it was asked to."""
+
+    def commit(self, changes):
+        return super().commit(replace(changes, **self.instead(changes)))
+
+
+class DropsWhatHasChanged(ChangesTheChanges):
+    def instead(self, changes):
+        return {"drop": changes.drop | changes.drop_if.keys(), "drop_if": {}}
+
+
+class RecallsNothing(ChangesTheChanges):
+    def instead(self, changes):
+        return {"recall": None}
+
+
+class RecallsWhatOthersOffer(ChangesTheChanges):
+    def instead(self, changes):
+        if changes.recall is None:
+            return {}
+        return {"drop": frozenset(cid for cid in self.provenance if cid not in changes.recall.offered)}
+
+
+class RecallsWhatIsBuiltOnIt(ChangesTheChanges):
+    def instead(self, changes):
+        if changes.recall is None:
+            return {}
+        return {"drop": frozenset(cid for cid, peers in self.lineage.items() if changes.recall.peer in peers)}
+
+
+class RelabelsWithoutLooking(ChangesTheChanges):
+    what = "digest"
+
+    def instead(self, changes):
+        held, made = self.held(changes.relabel), self.made(changes.relabel)
+        now = {cid: {"digest": made[cid].digest, "token": held[cid].token, "basis": frozenset()} for cid in held}
+        return {
+            "relabel": {
+                cid: new._replace(**{self.what: now[cid][self.what]}) if cid in now else new
+                for cid, new in changes.relabel.items()
+            }
+        }
+
+
+class RelabelsAnotherLife(RelabelsWithoutLooking):
+    what = "token"
+
+
+class RelabelsWhatRestsOnWithdrawn(RelabelsWithoutLooking):
+    what = "basis"
+
+
+class SettlesNothing(ChangesTheChanges):
+    def instead(self, changes):
+        return {"settle": frozenset()}
+
+
+class DoesNotSayWhen(ChangesTheChanges):
+    def instead(self, changes):
+        return {"at": 0.0}
+
+
+class KeepsConflictsAlone(MemoryCache):
+    def offers(self, cids=None):
+        found = list(super().offers(cids))
+        return (o for o in found if len({other.digest for other in found if other.cid == o.cid}) > 1)
+
+
+class KeepsWhatArrivedAlone(MemoryCache):
+    def offers(self, cids=None):
+        held = self.held(o.cid for o in super().offers(cids))
+        return (o for o in super().offers(cids) if o.cid not in held or held[o.cid].origin.peer != o.peer)
+
+
+class LosesSignatures(MemoryCache):
+    def stage(self, entries):
+        return super().stage([e._replace(signature=b"") for e in entries])
+
+
 BROKEN = [
+    CountsNoTime,
+    ListsTheNewestFirst,
+    DropsWhatHasChanged,
+    RecallsNothing,
+    RecallsWhatOthersOffer,
+    RecallsWhatIsBuiltOnIt,
+    RelabelsWithoutLooking,
+    RelabelsAnotherLife,
+    RelabelsWhatRestsOnWithdrawn,
+    SettlesNothing,
+    DoesNotSayWhen,
+    KeepsConflictsAlone,
+    KeepsWhatArrivedAlone,
+    LosesSignatures,
     Forgets,
     SaysNothingOfWhatIsMissing,
     TakesAnyName,

@@ -104,6 +104,7 @@ def check_counts(cache: DiskCache) -> None:
     kept = index(cache, "SELECT id, results, bytes FROM origin WHERE results <> 0 OR bytes <> 0 ORDER BY id")
     rows = index(cache, "SELECT origin, count(*), sum(size) FROM result GROUP BY origin ORDER BY origin")
     assert kept == rows
+    assert index(cache, "SELECT id FROM origin WHERE results = 0 AND seconds <> 0") == []
     assert index(cache, "PRAGMA integrity_check") == [("ok",)]
     assert len(cache) == sum(total.results for total in cache.origins().values()) == len(list(cache))
 
@@ -162,6 +163,15 @@ def test_more_than_fits_into_memory_is_staged_and_leaves_no_table_behind(cache: 
     put(cache, *many, *many[:10])
     assert tables() <= {"staged", "origin_of_kind", "offering", "met"} and len(cache) == len(many)
     check_counts(cache)
+
+
+def test_no_seconds_are_left_of_no_results(cache: DiskCache) -> None:
+    for seconds in (0.1, 0.2, 0.3):
+        put(cache, entry(cache, f"c{seconds}", 1, "alice", seconds=seconds))
+    assert 0.1 + 0.2 + 0.3 - 0.3 - 0.2 - 0.1 != 0.0
+    for seconds in (0.3, 0.2, 0.1):
+        del cache[f"c{seconds}"]
+        check_counts(cache)
 
 
 # --- damage -------------------------------------------------------------------------------------

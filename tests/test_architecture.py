@@ -54,7 +54,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("caches/",),
     ("instance", "importing", "federation"),
-    ("explanation", "audit", "transports/"),
+    ("explanation", "audit", "pruning", "transports/"),
     (
         "testing_commits",
         "testing_changes",

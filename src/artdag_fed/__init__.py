@@ -39,6 +39,7 @@ from artdag_fed.names import Cid, PeerId
 from artdag_fed.observers import Tally, progress
 from artdag_fed.ops import Ops
 from artdag_fed.planning import Plan
+from artdag_fed.pruning import prune
 from artdag_fed.record import Bundle, Record
 from artdag_fed.signing import hmac_signer, hmac_verifier, raising, verifier
 from artdag_fed.transport import first_of, limited, retrying, wanted
@@ -92,6 +93,7 @@ __all__ = [
     "node",
     "plan",
     "progress",
+    "prune",
     "pull",
     "quorum",
     "raising",

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from artdag_fed.codec import Codec
-from artdag_fed.events import Event
+from artdag_fed.events import Event, Total
 from artdag_fed.names import Cid, PeerId
 
 __all__ = [
@@ -90,16 +90,6 @@ class Made(NamedTuple):
     """Bytes of the encoded result; 0 where it has none (in memory)."""
     seconds: float = 0.0
     """What it took to compute, where that is known."""
-
-
-class Total(NamedTuple):
-    """What the results of one origin come to."""
-
-    results: int
-    bytes: int
-    """Of the encoded results; in memory those that were never encoded are unknown and count 0."""
-    seconds: float
-    """What computing them took; those that are unknown count 0."""
 
 
 class Offer(NamedTuple):

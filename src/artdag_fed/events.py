@@ -17,12 +17,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from heapq import nlargest
 from types import MappingProxyType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from artdag_fed import drawing
 from artdag_fed.names import Cid, PeerId, shown
 
-__all__ = ["EXAMPLES", "REASONS", "Event", "Kind", "Reason", "Report", "tell_damaged"]
+__all__ = ["EXAMPLES", "REASONS", "Event", "Kind", "Reason", "Report", "Total", "tell_damaged"]
 
 Kind = Literal[
     "rejected",  # a record was refused at the gate: reason, cid and peer as the record has them, where they are text
@@ -30,7 +30,8 @@ Kind = Literal[
     "conflict",  # two results for one cid: `held` and `offered` digests, `peer` the one that offered; reason: who stays
     "unheard",  # a peer whose word was wanted (`quorum`) gave none, or broke off: reason says why
     "withdrawn",  # origins were marked as withdrawn: `count` results of `peer` are unreadable from here on
-    "dropped",  # `count` results were dropped by name
+    "dropped",  # `count` results were dropped by name, or by `prune`
+    "recalled",  # `count` results of `peer` were dropped, as it offers them no more
     "damaged",  # stored bytes that fail their digest, or a peer's that are no value: not returned, a miss
     "computed",  # a node was computed: op and seconds
     "reused",  # a held result is used instead of computing: `peer` where it came from one
@@ -73,6 +74,16 @@ def _brief(value: object) -> str:
     return f"{type(value).__name__}({', '.join(parts)})"
 
 
+class Total(NamedTuple):
+    """What several results come to, those of one origin or of one peer."""
+
+    results: int
+    bytes: int
+    """Of the encoded results; in memory those that were never encoded are unknown and count 0."""
+    seconds: float
+    """What computing them took; those that are unknown count 0."""
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Event:
     """Something that happened. Fields that a kind does not need are empty.
@@ -104,7 +115,8 @@ class Report:
     `REASONS`; 0 for a reason that did not occur); `dropped`: results that are no longer readable; `resting_on`: after
     an import, how many of the admitted rest on which other peer; after `invalidate`, how many that stay rest on its
     peer; `examples`: the cids of the first `EXAMPLES` records that were rejected for each reason, as they claimed, for
-    people: not part of equality or of the repr.
+    people: not part of equality or of the repr; `dropping`: what a dry run found to drop, and what `prune` dropped, by
+    the peer that it came from (None: computed here); `holding`: what is left after `prune`, or would be.
     """
 
     admitted: int = 0
@@ -114,11 +126,14 @@ class Report:
     dropped: int = 0
     resting_on: Mapping[PeerId, int] = field(default_factory=dict)
     examples: Mapping[str, tuple[Cid, ...]] = field(default_factory=dict, compare=False, repr=False)
+    dropping: Mapping[PeerId | None, Total] = field(default_factory=dict)
+    holding: Total | None = None
 
     def __post_init__(self) -> None:
         for name in ("rejected", "resting_on"):
             object.__setattr__(self, name, MappingProxyType(Counter(getattr(self, name))))
-        object.__setattr__(self, "examples", MappingProxyType(dict(self.examples)))
+        for name in ("examples", "dropping"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     __repr__ = _brief
 
@@ -138,9 +153,28 @@ class Report:
             rows.append((drawing.Mark("refused", f"rejected: {reason}"), count, ", ".join(examples[:EXAMPLES])))
         resting = nlargest(RESTING, self.resting_on.items(), key=lambda item: item[1])
         rows += [(f"resting on {drawing.quoted(peer, 40)}", count, "") for peer, count in resting]
-        hidden = len(self.resting_on) - len(resting)
-        more = f"and {hidden:,} more peers that some rest on" if hidden else ""
-        return drawing.html(drawing.Table(("Report", "results", "such as"), rows, more=more if rows else "nothing"))
+        going = nlargest(RESTING, self.dropping.items(), key=lambda item: item[1].results)
+        word = "went" if self.dropped else "would go"
+        for whose, total in going:
+            whence = "computed here" if whose is None else f"from {drawing.quoted(whose, 40)}"
+            mark = drawing.Mark("here" if whose is None else "peer", f"{word}: {whence}")
+            rows.append((mark, total.results, _weight(total)))
+        if self.holding is not None:
+            rows.append(("left", self.holding.results, _weight(self.holding)))
+        hidden = (
+            (len(self.resting_on) - len(resting), "that some rest on"),
+            (len(self.dropping) - len(going), f"whose results {word}"),
+        )
+        more = ", ".join(f"and {number:,} more peers {what}" for number, what in hidden if number)
+        third = "that is" if self.dropping or self.holding else "such as"
+        return drawing.html(drawing.Table(("Report", "results", third), rows, more=more if rows else "nothing"))
+
+
+def _weight(total: Total) -> str:
+    """Size and seconds, as far as they are known."""
+    size = drawing.size(total.bytes) if total.bytes else ""
+    seconds = f"computed in {total.seconds:,.1f} s" if total.seconds else ""
+    return ", ".join(filter(None, (size, seconds)))
 
 
 def tell_damaged(observe: Callable[[Event], None] | None, cid: Cid, why: str) -> None:

@@ -15,17 +15,18 @@ outside world comes in by callables. Nothing here knows how a cache stores, or j
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import replace
+from itertools import islice
 
-from artdag_fed.cache import Changes, Held, OriginCache
+from artdag_fed.cache import Changes, Held, Origin, OriginCache, Total
 from artdag_fed.callables import Observe, Runner, Sign, Trust, check_callable
 from artdag_fed.dag import Dag, Node, recipe_inputs
 from artdag_fed.events import Event, Report
 from artdag_fed.execute import execute
 from artdag_fed.importing import import_, pull, tell_clashes
-from artdag_fed.instance import Federation, Run, cache_of, now, open
+from artdag_fed.instance import Federation, Run, by_peer, cache_of, now, open
 from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
 from artdag_fed.parallel import check_executor, through
 from artdag_fed.planning import Plan, acceptance, survey
@@ -81,11 +82,18 @@ def export(
 
 
 def invalidate(
-    fed: Federation, peer_id: PeerId, *, derived: bool = False, observe: Observe | None = None
+    fed: Federation,
+    peer_id: PeerId,
+    *,
+    derived: bool = False,
+    dry_run: bool = False,
+    observe: Observe | None = None,
 ) -> Federation:
     """Withdraw trust: drop everything that came from `peer_id`; results computed here stay.
 
     derived: drop everything that is declared to rest on it as well, computed here or not, however many steps away.
+    dry_run: change nothing and observe nothing; `report.dropping` says what would go, by peer, and `resting_on` what
+    would stay. No result is looked at for that, so in memory the bytes of those that were never encoded are missing.
 
     Writes the cache, at once: after it no such result is readable, through any value; what is on a disk is removed
     then and by later writes. The report says how many were dropped, and under `resting_on[peer_id]` how many stay that
@@ -94,14 +102,20 @@ def invalidate(
     cache = cache_of(fed)
     check_peer(peer_id)
     check_callable("observe", observe, optional=True)
-    outcome = cache.commit(
-        Changes(withdraw=lambda origin: origin.peer == peer_id or (derived and peer_id in origin.lineage))
-    )
+
+    def withdraw(origin: Origin) -> bool:
+        return origin.peer == peer_id or (derived and peer_id in origin.lineage)
+
+    if dry_run:
+        totals = cache.origins()
+        going = {origin: total for origin, total in totals.items() if withdraw(origin)}
+        resting = _resting_on(peer_id, {origin: total for origin, total in totals.items() if origin not in going})
+        return now(cache, Report(resting_on=resting, dropping=by_peer(going.items())))
+    outcome = cache.commit(Changes(withdraw=withdraw))
     if observe is not None:
         observe(Event("withdrawn", peer=peer_id, count=outcome.withdrawn))
     cache.purge()
-    left = sum(total.results for origin, total in cache.origins().items() if peer_id in origin.lineage)
-    return now(cache, Report(dropped=outcome.withdrawn, resting_on={peer_id: left} if left else {}))
+    return now(cache, Report(dropped=outcome.withdrawn, resting_on=_resting_on(peer_id, cache.origins())))
 
 
 def run(
@@ -155,18 +169,25 @@ def run(
 
 
 def forget(
-    fed: Federation, cids: Iterable[Cid], *, derived: bool = False, observe: Observe | None = None
+    fed: Federation,
+    cids: Iterable[Cid],
+    *,
+    derived: bool = False,
+    dry_run: bool = False,
+    observe: Observe | None = None,
 ) -> Federation:
     """Drop these results, whoever computed them; with `derived` also everything that was built on them.
 
     What was built on them is known from the recipes that are kept beside the results: all of them are looked through,
-    about a second for a million. The offers that were kept about them as evidence are
-    forgotten with them. A cid that is not held is no error. Writes the cache, at once. Raises `InvalidName`,
-    `StoreError`.
+    about a second for a million. The offers that were kept about them as evidence are forgotten with them. dry_run:
+    change nothing and observe nothing; `report.dropping` says what would go, by peer. A cid that is not held is no
+    error. Writes the cache, at once. Raises `InvalidName`, `StoreError`.
     """
     cache = cache_of(fed)
     check_callable("observe", observe, optional=True)
     going = frozenset(_cids(cids))
+    if dry_run:
+        return now(cache, Report(dropping=_dropping(cache, going | _built_on(cache, going) if derived else going)))
     dropped = 0
     while going:
         if derived:
@@ -198,6 +219,20 @@ def plan(fed: Federation, dag: Dag | Node, *, trusted: Trust | None = None, offe
 
 
 # --- what they share --------------------------------------------------------------------------
+
+
+def _resting_on(peer: PeerId, totals: Mapping[Origin, Total]) -> dict[PeerId, int]:
+    """How many of these results rest on the peer."""
+    resting = sum(total.results for origin, total in totals.items() if peer in origin.lineage)
+    return {peer: resting} if resting else {}
+
+
+def _dropping(cache: OriginCache, cids: Iterable[Cid]) -> dict[PeerId | None, Total]:
+    """What those of these that are held come to, by peer."""
+    rest = iter(cids)
+    batches = iter(lambda: list(islice(rest, 1000)), [])  # what `made` gives has a recipe in each
+    held = (made for batch in batches for made in cache.made(batch).values())
+    return by_peer((made.origin, Total(1, made.size, made.seconds)) for made in held)
 
 
 def _built_on(cache: OriginCache, cids: frozenset[Cid]) -> frozenset[Cid]:

@@ -17,14 +17,15 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 from artdag_fed.admission import Gate
-from artdag_fed.cache import Changes, Clash, Entry, OriginCache
+from artdag_fed.cache import Changes, Clash, Entry, OriginCache, Recall
 from artdag_fed.callables import Fetch, Observe, Trust, Verify, asked_once, check_callable, said
 from artdag_fed.errors import BundleError, FederationError, TransportError
 from artdag_fed.events import EXAMPLES, Event, Report
 from artdag_fed.instance import Federation, cache_of, now
 from artdag_fed.limits import Limits
-from artdag_fed.names import Cid, PeerId, check_peer, shown
+from artdag_fed.names import Cid, PeerId, check_peer, is_cid, shown
 from artdag_fed.record import Record
+from artdag_fed.transport import is_partial
 
 __all__ = ["import_", "pull", "tell_clashes"]
 
@@ -67,15 +68,27 @@ def pull(
     trusted_lineage: Trust | None = None,
     limits: Limits = Limits(),
     observe: Observe | None = None,
+    mirror: bool = False,
 ) -> Federation:
     """Import what `fetch(peer_id)` gives. Without `verify`, only records that name `peer_id` count.
 
+    mirror: also drop, in the same commit, what came from `peer_id` and is offered by it no more; `report.dropped` says
+    how many. Offered is every cid that it sends a record of under its own name, whether or not that is admitted; the
+    cids of the bundle are in memory meanwhile. An answer that breaks drops nothing, and neither does one over a limit.
+    What is left out is dropped, so whoever can shorten a whole answer can drop what came from this peer.
+
     Otherwise as `import_`; what `fetch` raises comes out as `TransportError` with the peer's name (an error of ours as
-    it is), and nothing is written.
+    it is), and nothing is written. With `mirror`, `ValueError`, before it is called, for a fetch that leaves things out
+    by design (`partial`).
     """
     cache = cache_of(fed)
     check_callable("fetch", fetch)
     check_peer(peer_id)
+    if mirror and is_partial(fetch):
+        raise ValueError(
+            "mirror=True drops what a fetch does not give, so it has to give everything: this one leaves things out by "
+            "design, or does not say that it does not (its `partial` must be False)"
+        )
     gate = _gate(cache, trusted, peer_id, verify, trusted_lineage, limits, observe)
     try:
         bundle = fetch(peer_id)
@@ -83,7 +96,12 @@ def pull(
         raise
     except Exception as error:
         raise TransportError(f"fetching from {shown(peer_id)} failed: {said(error)}: nothing was kept") from error
-    return _import(cache, gate, _records(bundle, limits.records, f"the bundle from {shown(peer_id)}"), observe, peer_id)
+    records = _records(bundle, limits.records, f"the bundle from {shown(peer_id)}")
+    if not mirror:
+        return _import(cache, gate, records, observe, peer_id)
+    offered: set[Cid] = set()
+    recall = Recall(peer_id, offered)
+    return _import(cache, gate, _noting(records, peer_id, offered), observe, peer_id, recall)
 
 
 # --- what they share --------------------------------------------------------------------------
@@ -121,6 +139,7 @@ def _import(
     records: Iterable[Record],
     observe: Observe | None,
     asked: PeerId = "",
+    recall: Recall | None = None,
     clock: Callable[[], float] = time.time,
 ) -> Federation:
     rejected = Counter[str]()
@@ -142,17 +161,21 @@ def _import(
             if observe is not None:
                 observe(Event("rejected", cid=cid, peer=peer, reason=verdict))
 
-    outcome = cache.commit(Changes(put=cache.stage(admitted()), at=clock()))
+    outcome = cache.commit(Changes(put=cache.stage(admitted()), recall=recall, at=clock()))
     count = sum(outcome.stored.values())
     tell_clashes(outcome.clashes, observe)
     if observe is not None:
+        if recall is not None:
+            observe(Event("recalled", count=outcome.recalled, peer=asked))
         observe(Event("committed", count=count, peer=asked))
     cache.purge()
     resting = Counter[PeerId]()
     for origin, number in outcome.stored.items():
         resting.update(dict.fromkeys(sorted(origin.lineage), number))
     shortened = {reason: tuple(cids) for reason, cids in examples.items()}
-    return now(cache, Report(count, outcome.unchanged, len(outcome.clashes), rejected, 0, resting, shortened))
+    return now(
+        cache, Report(count, outcome.unchanged, len(outcome.clashes), rejected, outcome.recalled, resting, shortened)
+    )
 
 
 def _records(bundle: Any, most: int, what: str) -> Iterator[Record]:
@@ -180,6 +203,15 @@ def _records(bundle: Any, most: int, what: str) -> Iterator[Record]:
     finally:
         if isinstance(records, Generator):  # one that is given up lets go of its connection now, not some day
             records.close()
+
+
+def _noting(records: Iterator[Record], peer: PeerId, offered: set[Cid]) -> Iterator[Record]:
+    """The records as they come; the cids of those that name `peer` are added to `offered`."""
+    for record in records:
+        # What is no cid is not held, and may be as long as a peer likes. The name may be any object.
+        if type(record.peer) is str and record.peer == peer and is_cid(record.cid):
+            offered.add(record.cid)
+        yield record
 
 
 def tell_clashes(clashes: Iterable[Clash], observe: Observe | None) -> None:

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import Any
 
 from artdag_fed import drawing
-from artdag_fed.cache import Cache, OriginCache, Total
+from artdag_fed.cache import Cache, Origin, OriginCache, Total
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.caches.memory import MemoryCache
 from artdag_fed.callables import said
@@ -32,7 +32,7 @@ from artdag_fed.events import Report
 from artdag_fed.execute import Execution
 from artdag_fed.names import Cid, PeerId, check_peer, shown
 
-__all__ = ["Federation", "Run", "cache_of", "now", "open"]
+__all__ = ["Federation", "Run", "by_peer", "cache_of", "now", "open"]
 
 SHOWN_PEERS = 10  # in a table; the others are counted
 SHOWN_ERRORS = 5
@@ -112,11 +112,10 @@ class Federation:
         return f"<Federation over {self.cache!r}: {local} computed here{whence}{more}>"
 
     def _repr_html_(self) -> str:
-        totals: dict[PeerId | None, Total] = {None: Total(0, 0, 0.0)}
+        origins = cache_of(self).origins()
+        totals = {None: Total(0, 0, 0.0)} | by_peer(origins.items())
         resting: dict[PeerId | None, Counter[PeerId]] = {}
-        for origin, total in cache_of(self).origins().items():
-            results, size, seconds = totals.get(origin.peer, (0, 0, 0.0))
-            totals[origin.peer] = Total(results + total.results, size + total.bytes, seconds + total.seconds)
+        for origin, total in origins.items():
             for other in origin.lineage:
                 resting.setdefault(origin.peer, Counter())[other] += total.results
         local = totals.pop(None)
@@ -308,3 +307,12 @@ def now(cache: OriginCache, report: Report) -> Federation:
     ):
         object.__setattr__(fed, name, value)
     return fed
+
+
+def by_peer(found: Iterable[tuple[Origin, Total]]) -> dict[PeerId | None, Total]:
+    """What these come to by the peer that they came from (None: computed here), as `Report.dropping` has it."""
+    totals: dict[PeerId | None, Total] = {}
+    for origin, more in found:
+        results, size, seconds = totals.get(origin.peer, (0, 0, 0.0))
+        totals[origin.peer] = Total(results + more.results, size + more.bytes, seconds + more.seconds)
+    return totals

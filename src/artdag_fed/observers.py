@@ -24,7 +24,7 @@ from artdag_fed.events import Event
 __all__ = ["Bar", "Tally", "progress"]
 
 DONE = frozenset({"computed", "reused", "failed", "skipped"})  # a node that has been dealt with, one way or another
-COUNTED = frozenset({"committed", "withdrawn", "dropped"})  # one event of these is about `count` results
+COUNTED = frozenset({"committed", "withdrawn", "dropped", "recalled"})  # one event of these is about `count` results
 
 
 class Tally:

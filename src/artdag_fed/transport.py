@@ -19,6 +19,7 @@ error and a cut-off each close what is read beneath, begun or not. What comes ou
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -45,8 +46,18 @@ T = TypeVar("T")
 
 
 def is_partial(fetch: Fetch) -> bool:
-    """Whether the fetch says that it leaves things out by design; a plain function counts as whole."""
-    return bool(getattr(fetch, "partial", False))
+    """Whether the fetch leaves things out by design, as its attribute `partial` says; a plain function counts as whole.
+
+    One that says neither True nor False, or raises, counts as partial: `pull(..., mirror=True)` drops what a whole one
+    does not give.
+    """
+    try:
+        said: object = fetch.partial  # type: ignore[attr-defined]  # a fetch may have it
+    except AttributeError:  # there is none; or a property raises just this, and a property is not False
+        said = inspect.getattr_static(fetch, "partial", False)
+    except Exception:  # noqa: BLE001  # whatever it is, it is no word for being whole
+        return True
+    return said is not False
 
 
 def digests_of(fetch: Fetch) -> Digests | None:

@@ -78,8 +78,7 @@ def prune(
         observe(Event("dropped", count=gone.results))
     while cache.purge():  # all of it: room is what this was called for
         pass
-    left_now = _sum(cache.origins().values())
-    return now(cache, Report(dropped=gone.results, dropping=dropping, holding=left_now))
+    return now(cache, Report(dropped=gone.results, dropping=dropping, holding=_held(cache)))
 
 
 def _named(keep: Iterable[Cid | Node]) -> set[Cid]:

@@ -323,6 +323,21 @@ def test_a_hundred_thousand_nodes_are_shown_in_a_moment(shape: str) -> None:
     check_quick(done.federation)
 
 
+@pytest.mark.parametrize("letter", ["'", '"', "&", "<", "\\", "語", "x"])
+def test_long_names_of_any_letter_in_a_dense_graph_stay_small(letter: str) -> None:
+    def failing(op: str, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> int:
+        raise ValueError(300 * letter)
+
+    nodes: list[Node] = []
+    for n in range(80):
+        params = {40 * letter + str(at): 30 * letter for at in range(9)}
+        nodes.append(node(500 * letter + str(n), *nodes[::-2][:12], **params))
+    dag = Dag(*nodes[-2:])
+    check_quick(dag)
+    check_quick(plan(Federation(), dag))
+    check_quick(run(Federation(), dag, failing, keep_going=True))
+
+
 @pytest.mark.slow
 def test_an_instance_of_a_million_results_is_shown_in_a_moment(tmp_path: Any) -> None:
     results = {f"c{n}": n for n in range(1_000_000)}

@@ -166,7 +166,7 @@ def _cell(cell: Cell) -> str:
 
 def _bdi(text: str, most: int) -> str:
     """Text that cannot turn round the writing beside it."""
-    spelt = escape(fit(text, most))
+    spelt = escape(fit(text, most), quote=False)
     return spelt if spelt.isascii() else f"<bdi>{spelt}</bdi>"
 
 
@@ -175,7 +175,7 @@ def _bdi(text: str, most: int) -> str:
 
 def _image(graph: Graph) -> str:
     data = b64encode(svg(graph).encode()).decode()
-    alt = escape(sentences(graph))
+    alt = escape(sentences(graph), quote=False).replace('"', "&quot;")
     # At its natural size, in a frame that scrolls: made smaller, a wide one could not be read.
     return f'<div style="overflow-x:auto"><img src="data:image/svg+xml;base64,{data}" alt="{alt}"></div>'
 
@@ -191,7 +191,8 @@ def svg(graph: Graph) -> str:
     height = place.height + len(note) * LEADING + (6 if note else 0)
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
-        f'font-family="{FONT}" font-size="{TYPE}" fill="{INK}"><title>{escape(fit(graph.name, CELL))}</title>',
+        f'font-family="{FONT}" font-size="{TYPE}" fill="{INK}">'
+        f"<title>{escape(fit(graph.name, CELL), quote=False)}</title>",
         f'<rect x=".5" y=".5" width="{width - 1}" height="{height - 1}" rx="8" fill="{PANEL}" stroke="{LINE}"/>',
         f'<g transform="translate({shift})">' if shift else "<g>",
     ]
@@ -206,18 +207,21 @@ def svg(graph: Graph) -> str:
         dashes = f' stroke-dasharray="{style.dashes}"' if style.dashes else ""
         # An inner <svg> clips: whatever a font makes of a name, it stays in its box.
         out.append(
-            f'<svg x="{x - 2}" y="{y - 2}" width="{BOX_WIDTH + 4}" height="{tall + 4}"><rect x="2" y="2" '
-            f'width="{BOX_WIDTH}" height="{tall}" rx="6" fill="{style.ground}" stroke="{style.edge}" '
+            f'<svg x="{x - 2}" y="{y - 2}" width="{BOX_WIDTH + 4}" height="{tall + 4}" font-weight="700">'
+            f'<rect x="2" y="2" width="{BOX_WIDTH}" height="{tall}" rx="6" fill="{style.ground}" stroke="{style.edge}" '
             f'stroke-width="{style.width}"{dashes}/>'
         )
         first = (tall - len(contents[box.key]) * LEADING) // 2 - 2
         for at, (text, bold, ink) in enumerate(contents[box.key], 1):
-            weight = ' font-weight="700"' if bold else ""
+            weight = "" if bold else ' font-weight="400"'
             colour = "" if ink == INK else f' fill="{ink}"'
-            out.append(f'<text x="12" y="{first + at * LEADING}"{weight}{colour}>{escape(text)}</text>')
+            out.append(f'<text x="12" y="{first + at * LEADING}"{weight}{colour}>{escape(text, quote=False)}</text>')
         out.append("</svg>")
     out.append("</g>")
-    out += [f'<text x="12" y="{place.height + at * LEADING + 4}">{escape(line)}</text>' for at, line in enumerate(note)]
+    out += [
+        f'<text x="12" y="{place.height + at * LEADING + 4}">{escape(line, quote=False)}</text>'
+        for at, line in enumerate(note)
+    ]
     return "".join([*out, "</svg>"])
 
 

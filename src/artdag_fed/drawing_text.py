@@ -31,7 +31,7 @@ from artdag_fed.drawing_words import fit
 
 __all__ = ["dot", "mermaid", "sentences"]
 
-TITLE, DETAIL, WORDS, NOTE = 40, 60, 60, 300  # columns
+TITLE, DETAIL, WORDS, NOTE = 32, 28, 44, 300  # columns: with sixty boxes, the text of a picture stays a page or two
 HARMFUL = re.compile(r"[^\w ,.:=@/+()…-]")
 """What is not, in a quoted label of Mermaid, becomes an entity: Mermaid puts labels into a page as HTML."""
 

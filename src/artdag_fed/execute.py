@@ -268,7 +268,7 @@ class Work:
             if source:
                 self.sources.met(cid, source)
             digest = digest or self.digest(result)
-            if origin.local and digest == digests.get(cid):
+            if digest == digests.get(cid) and origin.local:
                 continue  # made or read before and let go of since; anything else is a new fact, with its own origin
             base = bases.get(token)
             if base is None:

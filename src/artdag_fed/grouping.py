@@ -7,6 +7,7 @@ committed. Time is what the clock that was passed in says. Nothing here decides 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable
 
 from artdag_fed.cache import Changes, Entry, OriginCache, Outcome
@@ -37,11 +38,13 @@ class Group:
         outcomes: list[Outcome],
         observe: Observe | None = None,
         committed: Callable[[Iterable[Cid]], None] | None = None,
+        date: Callable[[], float] = time.time,
     ) -> None:
         self._cache = cache
         self._clock = clock
         self._observe = observe
         self._committed = committed
+        self._date = date
         self._outcomes = outcomes
         self._lock = threading.RLock()
         self._entries: list[Entry] = []
@@ -88,7 +91,7 @@ class Group:
             self._raise()
             if not self._entries:
                 return
-            outcome = self._cache.commit(Changes(put=self._cache.stage(self._entries)))
+            outcome = self._cache.commit(Changes(put=self._cache.stage(self._entries), at=self._date()))
             entries, self._entries, self._bytes = self._entries, [], 0
             self._outcomes.append(outcome)
             self._stale |= outcome.stale

@@ -71,7 +71,7 @@ class DiskReading(ABC):
         return {cid: Held(self._origin(token), token, *more) for cid, token, *more in rows}
 
     def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
-        loaded, decode = {}, self._codec.decode
+        loaded, decode, origins = {}, self._codec.decode, self._origins
         for batch in batches(cids):
             for cid, token, digest, payload, _, source in self._read(
                 "r.cid, r.origin, r.digest, r.payload, r.size, r.source", batch, observe
@@ -83,7 +83,7 @@ class DiskReading(ABC):
                         raise
                     tell_damaged(observe, cid, f"what the peer sent is no value: {error}")
                 else:
-                    loaded[cid] = Held(self._origin(token), token, digest, source), result
+                    loaded[cid] = Held(origins.get(token) or self._origin(token), token, digest, source), result
         return loaded
 
     def stored(self, cid: Cid) -> Stored | None:

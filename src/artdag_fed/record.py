@@ -5,7 +5,7 @@ never mixed up: the *cid* says what was asked, the *digest* says what came out. 
 (`payload`, `digest`, or `result` of one that was read from bytes) is made once and never changes.
 
 >>> record = Record("c1", {"pixels": b"..."}, "alice")
->>> record.digest == hashlib.sha256(record.payload).hexdigest()
+>>> record.digest == sha256(record.payload).hexdigest()
 True
 >>> print(record.statement.decode())  # doctest: +ELLIPSIS
 DSSEv1 36 application/vnd.artdag-fed.record.v1 ... artdag-fed record v1
@@ -17,8 +17,8 @@ by alice
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from typing import Any, Final, cast, final
 
 from artdag_fed.codec import DEFAULT, Codec
@@ -119,27 +119,31 @@ class Record(_Draft):
         """The result; `CodecError` where the record was read from bytes that are no value."""
         if self._result is not NOTHING:
             return self._result
-        if self._decoded is NOTHING:  # `_result` stays empty: what was declared stays a declaration
-            _set_decoded(self, self.codec.decode(self.payload))
-        return self._decoded
+        result = self._decoded
+        if result is NOTHING:  # `_result` stays empty: what was declared stays a declaration
+            result = self.codec.decode(self.payload)
+            _set_decoded(self, result)
+        return result
 
     @property
     def payload(self) -> bytes:
         """The encoded result; `CodecError` where the codec cannot carry it."""
-        if self._payload is None:
+        payload = self._payload
+        if payload is None:
             if self.declared:
                 raise CodecError(f"the bytes of {shown(self.cid)} were left out: something in it was over a limit")
-            _set_payload(self, self.codec.encode(self._result))
-            assert self._payload is not None
-        return self._payload
+            payload = self.codec.encode(self._result)
+            _set_payload(self, payload)
+        return payload
 
     @property
     def digest(self) -> str:
         """SHA-256 of the payload in hex, as declared by whoever sent it where it was read from bytes."""
-        if self._digest is None:
-            _set_digest(self, hashlib.sha256(self.payload).hexdigest())
-            assert self._digest is not None
-        return self._digest
+        digest = self._digest
+        if digest is None:
+            digest = sha256(self.payload).hexdigest()
+            _set_digest(self, digest)
+        return digest
 
     @property
     def declared(self) -> bool:

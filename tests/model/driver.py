@@ -1,0 +1,407 @@
+"""The random driver: one step after another, done with the real instances and with the model, and compared.
+
+Rules: what happens is decided by a seed and the models alone: no clock, no order of a set. Steps come in episodes, each
+with instances of its own and a seed made of the driver's seed and its number, so that a failure is replayed by the one
+episode that it happened in. After each step the instance that it touched is compared, now and then all of them, with
+everything that is kept beside the results. Peers lie: with wrong results, cut answers, forged and stale signatures,
+missing recipes and lineage, two results for one cid.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable
+from hashlib import sha256
+from itertools import zip_longest
+from random import Random
+from typing import Any
+
+import artdag_fed
+from artdag_fed import Federation
+from tests.model.reference import Model, Offered, Policy
+from tests.model.universe import CIDS, INDEX, INPUTS, INSTANCES, PEERS, PRIME, compute, digest_of, wrong_by
+from tests.model.verbs import Done, Errand, Step, perform, value_for
+
+__all__ = ["EPISODE", "Difference", "World", "drive"]
+
+EPISODE = 500  # steps with the same instances: by then they have met in every way, and few offers have piled up
+ALL_OF_IT = 50  # steps between two comparisons of everything
+
+WEIGHTS = {
+    "run": 24,
+    "pull": 22,
+    "import": 7,
+    "relay": 6,
+    "invalidate": 4,
+    "derived": 4,
+    "forget": 4,
+    "meanwhile": 4,
+    "export": 4,
+    "policy": 3,
+    "crash": 3,
+    "reopen": 1,
+}
+
+
+class Difference(AssertionError):
+    """The real instances do not hold what the model holds."""
+
+
+class Fragile(dict[str, Any]):
+    """A plain mapping that breaks once, after so many writes."""
+
+    fuse: int | None = None
+
+    def __setitem__(self, cid: str, result: Any) -> None:
+        if self.fuse is not None:
+            self.fuse -= 1
+            if self.fuse < 0:
+                self.fuse = None
+                raise OSError("this mapping breaks")
+        super().__setitem__(cid, result)
+
+
+def expected(model: Model, step: Step) -> Done:
+    """Do the step with the model."""
+    arguments = dict(step.arguments)
+    if arguments.pop("cut", None) is not None:
+        return "TransportError"
+    if step.verb == "run":
+        errand = arguments.pop("errand")
+        arguments["compute"] = lambda cid, values: errand.value(INDEX[cid], values)
+    count: Counter[str] = getattr(model, step.verb)(**arguments)
+    if step.verb == "run" and count["failed"] and not step.arguments.get("keep_going"):
+        return "RunError"
+    return +count
+
+
+class World:
+    """Four instances in memory and their models, and what happens to them."""
+
+    in_order = False
+
+    def __init__(self, seed: str) -> None:
+        self.rng = Random(seed)
+        self.models = {name: Model(INPUTS, self.in_order) for name in INSTANCES}
+        self.feds = {name: self.opened(name) for name in INSTANCES}
+        self.older = dict(self.feds)
+        self.policies = {name: self.some_policy() for name in INSTANCES}
+        self.trace: list[str] = []
+        self.counts = Counter[str]()
+
+    def close(self) -> None:
+        """Let go of what the instances need."""
+
+    def opened(self, name: str) -> Federation:
+        return Federation(Fragile())
+
+    # --- one step ---------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Something happens, and is compared. Raises `Difference`."""
+        [action] = self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        name = self.rng.choice(INSTANCES)
+        self.trace.append(f"{action} at {name}")
+        self.counts[action] += 1
+        getattr(self, f"do_{action}")(name)
+
+    def do(self, step: Step) -> None:
+        """Do the step with both, and compare what they say and hold."""
+        name = step.at
+        self.trace[-1] = str(step)
+        fed = self.older[name] if self.rng.random() < 0.2 else self.feds[name]
+        want = expected(self.models[name], step)
+        after, said = self.perform(fed, step)
+        if said != want:
+            raise Difference(f"it says {_shown(said)}, the model {_shown(want)}")
+        # What an error leaves is known from the cache: the value that was given is older.
+        self.feds[name] = self.fresh(after) if isinstance(said, str) else after
+        if self.rng.random() < 0.3:
+            self.older[name] = self.feds[name]
+        self.compare(name)
+
+    def fresh(self, fed: Federation) -> Federation:
+        """A value over what its cache keeps now."""
+        return Federation(fed.cache)
+
+    def perform(self, fed: Federation, step: Step) -> tuple[Federation, Done]:
+        return perform(fed, step)
+
+    def compare(self, name: str, everything: bool = False) -> None:
+        """Whether the instance holds what its model holds. Raises `Difference`."""
+        wrong = differences(self.feds[name], self.models[name], everything)
+        if wrong:
+            raise Difference(f"{name} {wrong}")
+
+    # --- what happens -----------------------------------------------------------------------
+
+    def do_run(self, name: str) -> None:
+        self.do(self.some_run(name))
+
+    def do_meanwhile(self, name: str) -> None:
+        """Trust is withdrawn while a run computes from what it was about, and some of it comes again."""
+        rng, model = self.rng, self.models[name]
+        missing = [cid for cid in CIDS if cid not in model.rows]
+        peers = sorted({peer for row in model.rows.values() for peer in row.peers})
+        if not missing or not peers:
+            return self.do_run(name)
+        peer, other = rng.choice(peers), self.other(name)
+        records = self.offer(other, name) if rng.random() < 0.7 else []
+        meanwhile = peer, rng.random() < 0.5, records, self.policies[name]
+        step = Step("run", name, {"targets": [rng.choice(missing)], "errand": self.errand(name)})
+        step.arguments["meanwhile"] = meanwhile
+        return self.do(step)
+
+    def do_pull(self, name: str) -> None:
+        self.do(self.some_pull(name))
+
+    def do_import(self, name: str) -> None:
+        """A bundle of records of several peers, as a folder would hold."""
+        first, second = self.rng.sample(PEERS, 2)
+        records = self.offer(first, name) + self.offer(second, name)
+        self.rng.shuffle(records)
+        self.do(Step("take", name, {"records": records, "policy": self.policies[name], "cut": self.cut(records)}))
+
+    def do_relay(self, name: str) -> None:
+        """A peer passes on what others have signed."""
+        asked = self.other(name)
+        records = [r for other in self.rng.sample(INSTANCES, 2) for r in self.offer(other, name)]
+        signed = [r._replace(signer=r.signer or r.peer) if self.rng.random() < 0.9 else r for r in records]
+        arguments = {"records": signed, "policy": self.policies[name], "asked": asked}
+        self.do(Step("take", name, arguments))
+
+    def do_invalidate(self, name: str, derived: bool = False) -> None:
+        self.do(Step("invalidate", name, {"peer": self.rng.choice(PEERS), "derived": derived}))
+
+    def do_derived(self, name: str) -> None:
+        self.do_invalidate(name, derived=True)
+
+    def do_forget(self, name: str) -> None:
+        cids = self.rng.sample(CIDS, self.rng.randint(1, 4))
+        self.do(Step("forget", name, {"cids": cids, "derived": self.rng.random() < 0.5}))
+
+    def do_export(self, name: str) -> None:
+        """What is offered, by whom it rests on."""
+        rng = self.rng
+        cids = rng.sample(CIDS, 12) if rng.random() < 0.5 else None
+        self.exported(name, cids, self.policies[name].trusted)
+
+    def do_policy(self, name: str) -> None:
+        self.policies[name] = self.some_policy()
+        self.trace[-1] = f"policy of {name}: {self.policies[name]}"
+
+    def do_crash(self, name: str) -> None:
+        """The mapping breaks while it is written: it holds what it held before, or, tried again, what it should."""
+        step = self.some_run(name) if self.rng.random() < 0.5 else self.some_pull(name)
+        self.trace[-1] = f"crash in {step}"
+        after = self.model_after(name, step)
+        mapping = self.feds[name].cache._mapping  # type: ignore[attr-defined]  # its `Fragile`
+        mapping.fuse = self.rng.randrange(6)
+        try:
+            self.feds[name], _ = self.perform(self.feds[name], step)
+        except OSError:
+            pass
+        mapping.fuse = None
+        self.either(name, after)
+
+    def do_reopen(self, name: str) -> None:
+        """What is in memory is wrapped anew, with its origins: what was beside the results is gone."""
+        fed, model = self.feds[name], self.models[name]
+        results = Fragile((cid, fed.cache[cid]) for cid in fed)
+        self.feds[name] = self.older[name] = Federation(results, fed.provenance, fed.lineage)
+        model.rows = {cid: row._replace(recipe=False, made=None) for cid, row in model.rows.items()}
+        model.offers = set()
+        self.compare(name)
+
+    # --- a crash ----------------------------------------------------------------------------
+
+    def model_after(self, name: str, step: Step) -> Model:
+        """The model as it would be after the step."""
+        after = copy.copy(self.models[name])
+        after.rows, after.offers = dict(after.rows), set(after.offers)
+        expected(after, step)
+        return after
+
+    def either(self, name: str, after: Model) -> None:
+        """The instance is as it was before the step or after it; so is the model from here on."""
+        self.feds[name] = self.older[name] = fresh = self.fresh(self.feds[name])
+        not_before = differences(fresh, self.models[name], everything=True)
+        if not_before:
+            self.models[name] = after
+            not_after = differences(fresh, after, everything=True)
+            if not_after:
+                raise Difference(f"{name} is not as before the crash ({not_before}), and not as after it ({not_after})")
+
+    # --- what is chosen ---------------------------------------------------------------------
+
+    def other(self, name: str) -> str:
+        return self.rng.choice([other for other in PEERS if other != name])
+
+    def some_policy(self) -> Policy:
+        rng = self.rng
+        trusted = frozenset(peer for peer in PEERS if rng.random() < 0.85)
+        lineage = frozenset(peer for peer in PEERS if rng.random() < 0.85) if rng.random() < 0.3 else None
+        return Policy(trusted, lineage, rng.random() < 0.4)
+
+    def errand(self, name: str) -> Errand:
+        lies = self.rng.random() < 0.15
+        return Errand(name, frozenset(self.rng.sample(range(len(CIDS)), 2)) if lies else frozenset())
+
+    def some_run(self, name: str) -> Step:
+        rng = self.rng
+        errand = self.errand(name)
+        targets = rng.sample(CIDS, 2) if rng.random() < 0.3 else [rng.choice(CIDS)]
+        arguments: dict[str, Any] = {"targets": targets, "errand": errand, "refresh": rng.random() < 0.08}
+        if rng.random() < 0.1:
+            fails = frozenset(rng.sample(range(len(CIDS)), 3))
+            arguments.update(errand=Errand(name, errand.wrong, fails), keep_going=rng.random() < 0.6)
+        if rng.random() < 0.15:
+            arguments["trusted"] = self.policies[name].trusted
+        return Step("run", name, arguments)
+
+    def some_pull(self, name: str) -> Step:
+        asked = self.other(name)
+        records = self.offer(asked, name)
+        arguments = {"records": records, "policy": self.policies[name], "asked": asked, "cut": self.cut(records)}
+        return Step("take", name, arguments)
+
+    def cut(self, records: list[Offered]) -> int | None:
+        return self.rng.randint(0, len(records)) if self.rng.random() < 0.08 else None
+
+    def exported(self, name: str, cids: list[str] | None = None, trusted: frozenset[str] | None = None) -> list[Offered]:
+        """What the instance exports, which is what the model exports."""
+        trust = None if trusted is None else trusted.__contains__
+        real = list(map(value_for, artdag_fed.export(self.feds[name], name, cids, trusted=trust)))
+        want = self.models[name].export(name, cids, trusted)
+        if real != want:
+            first = [(r, w) for r, w in zip_longest(real, want) if r != w][:1]
+            raise Difference(f"{name} exports other records than the model, the first of them: {first}")
+        return real
+
+    def offer(self, peer: str, to: str) -> list[Offered]:
+        """What a peer sends, which is what it holds, or a lie."""
+        rng = self.rng
+        cids = rng.sample(CIDS, rng.randint(1, 12)) if rng.random() < 0.75 else None
+        if peer in self.feds:
+            records = self.exported(peer, cids)
+        else:
+            records = [Offered(cid, rng.randrange(PRIME), peer, frozenset()) for cid in cids or CIDS[::3]]
+        if self.policies[to].verify and rng.random() < 0.9:
+            records = [r._replace(signer=peer) for r in records]
+        if rng.random() < 0.25:
+            records = self.tampered(records)
+        return records
+
+    def tampered(self, records: list[Offered]) -> list[Offered]:
+        rng, done = self.rng, list(records)
+        for _ in range(rng.randint(1, 3)):
+            if not done:
+                break
+            at = rng.randrange(len(done))
+            r, who = done[at], rng.choice(PEERS)
+            lie = wrong_by(r.value, who)
+            done[at] = rng.choice(
+                (
+                    r._replace(value=lie),
+                    r._replace(value=lie, signer="stale" if r.signer else ""),
+                    r._replace(lineage=frozenset(), signer=r.signer),
+                    r._replace(lineage=r.lineage | {who}),
+                    r._replace(peer=who),
+                    r._replace(peer=who, signer=who),
+                    r._replace(signer=who),
+                    r._replace(signer=""),
+                    r._replace(flaw="corrupt"),
+                    r._replace(flaw="recipe"),
+                    r._replace(recipe=False),
+                )
+            )
+            if rng.random() < 0.2:
+                done.insert(rng.randint(0, len(done)), r)  # two things about one cid
+        return done
+
+
+def differences(fed: Federation, model: Model, everything: bool = False) -> str:
+    """What the instance holds and the model does not, or the other way round; "" where they are the same."""
+    cache: Any = fed.cache
+    rows = model.rows
+    loaded = cache.load(rows)
+    if len(loaded) != len(rows) or len(cache) != len(rows):
+        return f"holds {_numbers(cache)}, the model {_numbers(rows)}"
+    for cid, (held, result) in loaded.items():
+        row = rows[cid]
+        origin = held.origin
+        if origin.peer != row.peer or origin.lineage != row.lineage:
+            return f"has node {INDEX[cid]} from {origin}, the model from {row.peer} resting on {sorted(row.lineage)}"
+        if int(result.rstrip(b".")) != row.value:
+            return f"has {result[:8]!r} for node {INDEX[cid]}, the model {row.value}"
+    if not everything:
+        return ""
+    views = dict(fed.provenance), dict(fed.lineage)
+    if views != (
+        {cid: row.peer for cid, row in rows.items() if row.peer is not None},
+        {cid: row.lineage for cid, row in rows.items() if row.lineage},
+    ):
+        return "shows other provenance or lineage than it keeps"
+    if list(cache) != list(rows):
+        return f"has stored {[INDEX[cid] for cid in cache]} in this order, the model {[INDEX[cid] for cid in rows]}"
+    for cid, made in cache.made(rows).items():
+        row = rows[cid]
+        inputs = () if row.made is None else zip(INPUTS[cid], row.made, strict=True)
+        of = "" if row.made is None else sha256("".join(digest_of(i, v) for i, v in inputs).encode()).hexdigest()
+        if (made.digest, made.inputs_digest, bool(made.recipe)) != (digest_of(cid, row.value), of, row.recipe):
+            return f"remembers node {INDEX[cid]} as {made}, the model as {row}"
+    offers = {(o.cid, o.digest, o.peer, o.lineage) for o in cache.offers()}
+    want = {(cid, digest_of(cid, value), peer, lineage) for cid, value, peer, lineage in model.offers}
+    if offers != want:
+        more, less = offers - want, want - offers
+        return f"keeps {len(more)} offers that the model does not {_some(more)}, and lacks {len(less)} {_some(less)}"
+    return ""
+
+
+def drive(
+    seed: int,
+    steps: int,
+    make: Callable[[str], World] = World,
+    episode: int = 0,
+    length: int = EPISODE,
+    told: Callable[[int], object] = lambda done: None,
+) -> tuple[Counter[str], str]:
+    """Do so many steps. What was done, by action, and what differed ("" if nothing), with how to replay it."""
+    counts = Counter[str]()
+    done = 0
+    while done < steps:
+        world = make(f"{seed}/{episode}")
+        try:
+            for number in range(min(length, steps - done)):
+                done += 1
+                world.step()
+                if number % ALL_OF_IT == ALL_OF_IT - 1:
+                    for name in INSTANCES:
+                        world.compare(name, everything=True)
+        except Exception as error:
+            what = str(error) if isinstance(error, Difference) else f"{type(error).__name__}: {error}"
+            last = world.trace[-1] if world.trace else "the beginning"
+            replay = f"--seed {seed} --episode {episode} --steps {number + 1}"
+            if not isinstance(error, Difference):
+                error.add_note(f"step {done}, {last}; again with {replay}")
+                raise
+            return counts, f"step {done}, {last}:\n{what}\nonce more: python -m tests.model {replay}"
+        finally:
+            counts += world.counts
+            world.close()
+        episode += 1
+        told(done)
+    return counts + Counter(steps=done), ""
+
+
+def _shown(done: Done) -> str:
+    return done if isinstance(done, str) else str(dict(sorted(done.items())))
+
+
+def _numbers(cids: Any) -> list[int]:
+    return sorted(INDEX[cid] for cid in cids)
+
+
+def _some(offers: set[Any]) -> str:
+    return "".join(f" {INDEX[cid]} by {peer} on {sorted(lineage)}," for cid, _, peer, lineage in sorted(offers, key=str)[:3])

@@ -1,0 +1,161 @@
+"""The steps of the driver, done with the real verbs: each is a function of an instance and plain data.
+
+Rules: a step is numbers, names and tuples, so that it can be done in another process and be printed. Each function has
+the name of the model's method, returns the instance afterwards, and counts what the report says in the model's words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import artdag_fed
+from artdag_fed import Dag, Federation, FederationError, Record, Report, RunError
+from tests.model.reference import Offered, Policy
+from tests.model.universe import CIDS, INDEX, NODES, SIGNERS, VERIFY, compute, spell, value_of, wrong_by
+
+__all__ = ["Done", "Errand", "Step", "perform", "record_of", "value_for"]
+
+Done = Counter[str] | str
+"""What the report says in numbers, or the name of what was raised."""
+
+
+@dataclass(frozen=True)
+class Errand:
+    """How a runner computes. liar: who computes the nodes in `wrong` wrong; fails: nodes that it cannot compute."""
+
+    liar: str = "alice"
+    wrong: frozenset[int] = frozenset()
+    fails: frozenset[int] = frozenset()
+
+    def value(self, n: int, values: tuple[int, ...]) -> int | None:
+        if n in self.fails:
+            return None
+        value = compute(n, values)
+        return wrong_by(value, self.liar) if n in self.wrong else value
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: the verb, at which instance, and its arguments."""
+
+    verb: str
+    at: str
+    arguments: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.verb} at {self.at}: {self.arguments}"
+
+
+class BrokenRoad(OSError):
+    """What a fetch raises where an answer is cut."""
+
+
+def perform(fed: Federation, step: Step) -> tuple[Federation, Done]:
+    """Do the step with this instance. An error of the library is an answer; then the instance is the one given."""
+    try:
+        return DO[step.verb](fed, **step.arguments)
+    except FederationError as error:
+        return fed, type(error).__name__
+
+
+# --- records on the road ------------------------------------------------------------------------
+
+
+def record_of(r: Offered) -> Record:
+    """The record that the model's one stands for."""
+    n = INDEX[r.cid]
+    recipe = NODES[(n + 1) % len(NODES)].recipe if r.flaw == "recipe" else NODES[n].recipe if r.recipe else b""
+    made = Record(r.cid, spell(n, r.value), r.peer, r.lineage, recipe)
+    if r.signer == "stale":
+        signature = SIGNERS[r.peer](Record(r.cid, spell(n, r.value + 1), r.peer, r.lineage).statement)
+    else:
+        signature = SIGNERS[r.signer](made.statement) if r.signer else b""
+    if r.flaw == "corrupt":
+        digest = Record(r.cid, b"other", r.peer).digest
+        return Record.encoded(r.cid, made.payload, digest, r.peer, r.lineage, recipe, signature)
+    return Record(r.cid, made.result, r.peer, r.lineage, recipe, signature) if signature else made
+
+
+def value_for(record: Record) -> Offered:
+    """The model's record of a real one that an honest export gave, unsigned."""
+    recipe = record.recipe == NODES[INDEX[record.cid]].recipe
+    assert recipe or not record.recipe
+    return Offered(record.cid, value_of(record.result), record.peer, record.lineage, recipe)
+
+
+def _answer(records: Iterable[Offered], cut: int | None) -> Iterator[Record]:
+    for number, r in enumerate(records):
+        if number == cut:
+            raise BrokenRoad("cut")
+        yield record_of(r)
+    if cut is not None:
+        raise BrokenRoad("cut")
+
+
+def _counted(report: Report) -> Counter[str]:
+    count = Counter(report.rejected)
+    count.update(
+        admitted=report.admitted, unchanged=report.unchanged, conflicts=report.conflicts, dropped=report.dropped
+    )
+    count.update({f"rests on {peer}": number for peer, number in report.resting_on.items()})
+    return +count
+
+
+# --- the verbs ----------------------------------------------------------------------------------
+
+
+def take(fed: Federation, records: list[Offered], policy: Policy, asked: str | None = None, cut: int | None = None) -> Any:
+    trusted_lineage = None if policy.lineage is None else policy.lineage.__contains__
+    trusted, verify = policy.trusted.__contains__, VERIFY if policy.verify else None
+    more = {"verify": verify, "trusted_lineage": trusted_lineage}
+    if asked is None:
+        fed = artdag_fed.import_(fed, _answer(records, cut), trusted, **more)
+    else:
+        fed = artdag_fed.pull(fed, lambda _: _answer(records, cut), asked, trusted, **more)
+    return fed, _counted(fed.report)
+
+
+def invalidate(fed: Federation, peer: str, derived: bool) -> Any:
+    fed = artdag_fed.invalidate(fed, peer, derived=derived)
+    return fed, _counted(fed.report)
+
+
+def forget(fed: Federation, cids: list[str], derived: bool) -> Any:
+    fed = artdag_fed.forget(fed, cids, derived=derived)
+    return fed, _counted(fed.report)
+
+
+def run(
+    fed: Federation,
+    targets: list[str],
+    errand: Errand,
+    trusted: frozenset[str] | None = None,
+    refresh: bool = False,
+    keep_going: bool = False,
+    meanwhile: tuple[str, bool, list[Offered], Policy] | None = None,
+) -> Any:
+    left = [] if meanwhile is None else [meanwhile]
+
+    def runner(op: str, inputs: tuple[bytes, ...], params: Any) -> bytes:
+        n = params["n"]
+        if left and CIDS[n] == targets[0]:
+            peer, derived, records, policy = left.pop()
+            invalidate(fed, peer, derived)
+            take(fed, records, policy)
+        value = errand.value(n, tuple(map(value_of, inputs)))
+        if value is None:
+            raise ValueError("this node fails")
+        return spell(n, value)
+
+    dag = Dag(*(NODES[INDEX[cid]] for cid in targets))
+    trust = None if trusted is None else trusted.__contains__
+    done = artdag_fed.run(fed, dag, runner, trusted=trust, refresh=refresh, keep_going=keep_going)
+    count = _counted(done.federation.report)
+    count.update(computed=len(done.computed), failed=len(done.failed), skipped=len(done.skipped))
+    return done.federation, +count
+
+
+DO = {"take": take, "invalidate": invalidate, "forget": forget, "run": run}

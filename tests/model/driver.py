@@ -80,6 +80,7 @@ class World:
     """Four instances in memory and their models, and what happens to them."""
 
     in_order = False
+    weights = WEIGHTS
 
     def __init__(self, seed: str) -> None:
         self.rng = Random(seed)
@@ -100,7 +101,7 @@ class World:
 
     def step(self) -> None:
         """Something happens, and is compared. Raises `Difference`."""
-        [action] = self.rng.choices(list(WEIGHTS), list(WEIGHTS.values()))
+        [action] = self.rng.choices(list(self.weights), list(self.weights.values()))
         name = self.rng.choice(INSTANCES)
         self.trace.append(f"{action} at {name}")
         self.counts[action] += 1
@@ -172,7 +173,7 @@ class World:
         self.do(Step("take", name, arguments))
 
     def do_invalidate(self, name: str, derived: bool = False) -> None:
-        self.do(Step("invalidate", name, {"peer": self.rng.choice(PEERS), "derived": derived}))
+        self.do(self.some_withdrawal(name, derived))
 
     def do_derived(self, name: str) -> None:
         self.do_invalidate(name, derived=True)
@@ -266,6 +267,9 @@ class World:
         arguments = {"records": records, "policy": self.policies[name], "asked": asked, "cut": self.cut(records)}
         return Step("take", name, arguments)
 
+    def some_withdrawal(self, name: str, derived: bool = False) -> Step:
+        return Step("invalidate", name, {"peer": self.rng.choice(PEERS), "derived": derived})
+
     def cut(self, records: list[Offered]) -> int | None:
         return self.rng.randint(0, len(records)) if self.rng.random() < 0.08 else None
 
@@ -274,6 +278,8 @@ class World:
         trust = None if trusted is None else trusted.__contains__
         real = list(map(value_for, artdag_fed.export(self.feds[name], name, cids, trusted=trust)))
         want = self.models[name].export(name, cids, trusted)
+        if self.in_order and cids is None:
+            want.sort()
         if real != want:
             first = [(r, w) for r, w in zip_longest(real, want) if r != w][:1]
             raise Difference(f"{name} exports other records than the model, the first of them: {first}")
@@ -343,9 +349,10 @@ def differences(fed: Federation, model: Model, everything: bool = False) -> str:
         {cid: row.lineage for cid, row in rows.items() if row.lineage},
     ):
         return "shows other provenance or lineage than it keeps"
-    if list(cache) != list(rows):
-        return f"has stored {[INDEX[cid] for cid in cache]} in this order, the model {[INDEX[cid] for cid in rows]}"
-    for cid, made in cache.made(rows).items():
+    inventory = dict(cache.inventory())
+    if list(inventory) != list(rows):
+        return f"has stored {[INDEX[cid] for cid in inventory]} in this order, the model {[INDEX[cid] for cid in rows]}"
+    for cid, made in inventory.items():
         row = rows[cid]
         inputs = () if row.made is None else zip(INPUTS[cid], row.made, strict=True)
         of = "" if row.made is None else sha256("".join(digest_of(i, v) for i, v in inputs).encode()).hexdigest()

@@ -9,26 +9,28 @@ missing recipes and lineage, two results for one cid.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from itertools import zip_longest
 from random import Random
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import artdag_fed
 from artdag_fed import Federation
-from tests.model.reference import Model, Offered, Policy
-from tests.model.universe import CIDS, INDEX, INPUTS, INSTANCES, PEERS, PRIME, compute, digest_of, wrong_by
+from tests.model.reference import Model
+from tests.model.road import Offered, Policy
+from tests.model.universe import CIDS, INDEX, INPUTS, INSTANCES, PEERS, PRIME, digest_of, wrong_by
 from tests.model.verbs import Done, Errand, Step, perform, value_for
 
-__all__ = ["EPISODE", "Difference", "World", "drive"]
+__all__ = ["EPISODE", "Difference", "Driven", "World", "drive"]
 
 EPISODE = 500  # steps with the same instances: by then they have met in every way, and few offers have piled up
 ALL_OF_IT = 50  # steps between two comparisons of everything
 
-WEIGHTS = {
+WEIGHTS: Final[Mapping[str, int]] = {
     "run": 24,
     "pull": 22,
     "import": 7,
@@ -80,11 +82,11 @@ class World:
     """Four instances in memory and their models, and what happens to them."""
 
     in_order = False
-    weights = WEIGHTS
+    weights: Mapping[str, int] = WEIGHTS
 
     def __init__(self, seed: str) -> None:
         self.rng = Random(seed)
-        self.models = {name: Model(INPUTS, self.in_order) for name in INSTANCES}
+        self.models = {name: Model(dict(INPUTS), self.in_order) for name in INSTANCES}
         self.feds = {name: self.opened(name) for name in INSTANCES}
         self.older = dict(self.feds)
         self.policies = {name: self.some_policy() for name in INSTANCES}
@@ -135,6 +137,19 @@ class World:
         if wrong:
             raise Difference(f"{name} {wrong}")
 
+    def compare_all(self) -> None:
+        """Likewise of all instances, with what is kept beside the results."""
+        for name in INSTANCES:
+            self.compare(name, everything=True)
+
+    def state(self) -> str:
+        """What the models hold, as one text."""
+        held = [
+            [(cid, row.value, row.peer, sorted(row.lineage), row.recipe, row.made) for cid, row in model.rows.items()]
+            for model in self.models.values()
+        ]
+        return repr((held, [len(model.offers) for model in self.models.values()]))
+
     # --- what happens -----------------------------------------------------------------------
 
     def do_run(self, name: str) -> None:
@@ -146,13 +161,18 @@ class World:
         missing = [cid for cid in CIDS if cid not in model.rows]
         peers = sorted({peer for row in model.rows.values() for peer in row.peers})
         if not missing or not peers:
-            return self.do_run(name)
-        peer, other = rng.choice(peers), self.other(name)
-        records = self.offer(other, name) if rng.random() < 0.7 else []
+            self.do_run(name)
+            return
+        peer = rng.choice(peers)
+        again = peer if peer != name and rng.random() < 0.6 else self.other(name)
+        records = self.offer(again, name) if rng.random() < 0.8 else []
         meanwhile = peer, rng.random() < 0.5, records, self.policies[name]
         step = Step("run", name, {"targets": [rng.choice(missing)], "errand": self.errand(name)})
         step.arguments["meanwhile"] = meanwhile
-        return self.do(step)
+        self.do(step)
+        # What is computed again is committed as it is needed again: in how many commits, and which order, is free.
+        cache: Any = self.feds[name].cache
+        model.rows = {cid: model.rows[cid] for cid, _ in cache.inventory()}
 
     def do_pull(self, name: str) -> None:
         self.do(self.some_pull(name))
@@ -199,10 +219,8 @@ class World:
         after = self.model_after(name, step)
         mapping = self.feds[name].cache._mapping  # type: ignore[attr-defined]  # its `Fragile`
         mapping.fuse = self.rng.randrange(6)
-        try:
+        with contextlib.suppress(OSError):
             self.feds[name], _ = self.perform(self.feds[name], step)
-        except OSError:
-            pass
         mapping.fuse = None
         self.either(name, after)
 
@@ -273,7 +291,9 @@ class World:
     def cut(self, records: list[Offered]) -> int | None:
         return self.rng.randint(0, len(records)) if self.rng.random() < 0.08 else None
 
-    def exported(self, name: str, cids: list[str] | None = None, trusted: frozenset[str] | None = None) -> list[Offered]:
+    def exported(
+        self, name: str, cids: list[str] | None = None, trusted: frozenset[str] | None = None
+    ) -> list[Offered]:
         """What the instance exports, which is what the model exports."""
         trust = None if trusted is None else trusted.__contains__
         real = list(map(value_for, artdag_fed.export(self.feds[name], name, cids, trusted=trust)))
@@ -366,6 +386,15 @@ def differences(fed: Federation, model: Model, everything: bool = False) -> str:
     return ""
 
 
+class Driven(NamedTuple):
+    """What came of driving. counts: steps, and actions by kind; differs: what did, and how to replay it, or ""; state:
+    a digest of everything that the models hold at the end of each episode, which is the same wherever it is driven."""
+
+    counts: Counter[str]
+    differs: str
+    state: str
+
+
 def drive(
     seed: int,
     steps: int,
@@ -373,33 +402,34 @@ def drive(
     episode: int = 0,
     length: int = EPISODE,
     told: Callable[[int], object] = lambda done: None,
-) -> tuple[Counter[str], str]:
-    """Do so many steps. What was done, by action, and what differed ("" if nothing), with how to replay it."""
-    counts = Counter[str]()
-    done = 0
-    while done < steps:
+) -> Driven:
+    """Do so many steps, beginning with that episode. What is raised in a step, but for a difference, goes through."""
+    counts, state = Counter[str](), sha256()
+    while counts["steps"] < steps:
         world = make(f"{seed}/{episode}")
+        number = 0
         try:
-            for number in range(min(length, steps - done)):
-                done += 1
+            while number < length and counts["steps"] < steps:
+                counts["steps"] += 1
+                number += 1
                 world.step()
-                if number % ALL_OF_IT == ALL_OF_IT - 1:
-                    for name in INSTANCES:
-                        world.compare(name, everything=True)
+                if number % ALL_OF_IT == 0:
+                    world.compare_all()
+            world.compare_all()
         except Exception as error:
-            what = str(error) if isinstance(error, Difference) else f"{type(error).__name__}: {error}"
-            last = world.trace[-1] if world.trace else "the beginning"
-            replay = f"--seed {seed} --episode {episode} --steps {number + 1}"
+            replay = f"--seed {seed} --episode {episode} --steps {number}"
+            where = f"step {counts['steps']}, {world.trace[-1]}"
             if not isinstance(error, Difference):
-                error.add_note(f"step {done}, {last}; again with {replay}")
+                error.add_note(f"{where}; once more: {replay}")
                 raise
-            return counts, f"step {done}, {last}:\n{what}\nonce more: python -m tests.model {replay}"
+            return Driven(counts + world.counts, f"{where}:\n{error}\nonce more: {replay}", state.hexdigest())
         finally:
-            counts += world.counts
             world.close()
+        counts += world.counts
+        state.update(world.state().encode())
         episode += 1
-        told(done)
-    return counts + Counter(steps=done), ""
+        told(counts["steps"])
+    return Driven(counts, "", state.hexdigest())
 
 
 def _shown(done: Done) -> str:
@@ -411,4 +441,6 @@ def _numbers(cids: Any) -> list[int]:
 
 
 def _some(offers: set[Any]) -> str:
-    return "".join(f" {INDEX[cid]} by {peer} on {sorted(lineage)}," for cid, _, peer, lineage in sorted(offers, key=str)[:3])
+    return "".join(
+        f" {INDEX[cid]} by {peer} on {sorted(lineage)}," for cid, _, peer, lineage in sorted(offers, key=str)[:3]
+    )

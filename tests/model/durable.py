@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -27,8 +27,9 @@ from tests.crash.child import dies_at
 from tests.model.driver import WEIGHTS, World
 from tests.model.verbs import Done, Step, perform
 
-__all__ = ["DiskWorld", "Killer", "Second"]
+__all__ = ["DISK_EPISODE", "DiskWorld", "Killer", "Second"]
 
+DISK_EPISODE: Final = 250  # steps with the same folders
 MOST_STATEMENTS: Final = 40  # that a verb takes here, about
 MOST_STEPS: Final = 3000
 
@@ -118,7 +119,7 @@ class DiskWorld(World):
     """Four instances in folders. kills: how often, of all steps, one is killed."""
 
     in_order = True
-    weights = {**WEIGHTS, "second": 12, "reopen": 3}
+    weights: Mapping[str, int] = {**WEIGHTS, "second": 12, "reopen": 3}
 
     def __init__(self, seed: str, kills: float = 0.05) -> None:
         shm = Path("/dev/shm")  # a kill loses nothing that was written, wherever it is
@@ -126,7 +127,7 @@ class DiskWorld(World):
         self._patched = ExitStack()
         self._patched.enter_context(mock.patch.object(disk, "BATCH", 1))
         self._patched.enter_context(mock.patch.object(grouping, "GROUP_SECONDS", 1e6))
-        self.weights = {**self.weights, "crash": round(kills * 2 * sum(self.weights.values()))}
+        self.weights = {**self.weights, "crash": round(kills * 3 * sum(self.weights.values()))}
         self._second, self._killer = Helper(Second()), Killer()
         super().__init__(seed)
 
@@ -184,4 +185,3 @@ class DiskWorld(World):
         if ended == 0:
             self.models[name] = after
         self.either(name, after)
-

@@ -7,13 +7,13 @@ the name of the model's method, returns the instance afterwards, and counts what
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import artdag_fed
-from artdag_fed import Dag, Federation, FederationError, Record, Report, RunError
-from tests.model.reference import Offered, Policy
+from artdag_fed import Dag, Federation, FederationError, Record, Report
+from tests.model.road import Offered, Policy
 from tests.model.universe import CIDS, INDEX, NODES, SIGNERS, VERIFY, compute, spell, value_of, wrong_by
 
 __all__ = ["Done", "Errand", "Step", "perform", "record_of", "value_for"]
@@ -56,7 +56,8 @@ class BrokenRoad(OSError):
 def perform(fed: Federation, step: Step) -> tuple[Federation, Done]:
     """Do the step with this instance. An error of the library is an answer; then the instance is the one given."""
     try:
-        return DO[step.verb](fed, **step.arguments)
+        done: tuple[Federation, Done] = VERBS[step.verb](fed, **step.arguments)
+        return done
     except FederationError as error:
         return fed, type(error).__name__
 
@@ -107,11 +108,11 @@ def _counted(report: Report) -> Counter[str]:
 # --- the verbs ----------------------------------------------------------------------------------
 
 
-def take(fed: Federation, records: list[Offered], policy: Policy, asked: str | None = None, cut: int | None = None) -> Any:
+def take(fed: Federation, records: list[Offered], policy: Policy, asked: str = "", cut: int | None = None) -> Any:
     trusted_lineage = None if policy.lineage is None else policy.lineage.__contains__
     trusted, verify = policy.trusted.__contains__, VERIFY if policy.verify else None
-    more = {"verify": verify, "trusted_lineage": trusted_lineage}
-    if asked is None:
+    more: dict[str, Any] = {"verify": verify, "trusted_lineage": trusted_lineage}
+    if not asked:
         fed = artdag_fed.import_(fed, _answer(records, cut), trusted, **more)
     else:
         fed = artdag_fed.pull(fed, lambda _: _answer(records, cut), asked, trusted, **more)
@@ -158,4 +159,4 @@ def run(
     return done.federation, +count
 
 
-DO = {"take": take, "invalidate": invalidate, "forget": forget, "run": run}
+VERBS: Final[Mapping[str, Callable[..., Any]]] = {"take": take, "invalidate": invalidate, "forget": forget, "run": run}

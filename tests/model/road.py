@@ -1,0 +1,65 @@
+"""The words of the model: a policy, a record on the road, what is held; and its gate, which says what counts.
+
+Rules: nothing of the library is used; a value stands for a result and its digest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+Peers = frozenset[str]
+
+
+class Policy(NamedTuple):
+    trusted: Peers
+    lineage: Peers | None  # whom results may rest on; None: anyone
+    verify: bool
+
+
+class Offered(NamedTuple):  # a record on the road
+    cid: str
+    value: int
+    peer: str
+    lineage: Peers
+    recipe: bool = True
+    signer: str = ""  # whose signature it has; "stale" for one over something else
+    flaw: str = ""  # "corrupt": other bytes than declared; "recipe": that of another node
+
+
+class Row(NamedTuple):  # what is held
+    value: int
+    peer: str | None
+    lineage: Peers
+    recipe: bool = True
+    made: tuple[int, ...] | None = None  # the values of the inputs that it was made from, where that is known
+
+    @property
+    def peers(self) -> Peers:
+        return self.lineage if self.peer is None else self.lineage | {self.peer}
+
+
+def made_here(value: int, inputs: tuple[Row, ...]) -> Row:
+    return Row(value, None, frozenset().union(*(i.peers for i in inputs)), True, tuple(i.value for i in inputs))
+
+
+def verdict(r: Offered, policy: Policy, asked: str) -> str:
+    checks = {
+        "malformed": r.peer in r.lineage,
+        "mislabelled": bool(asked) and not policy.verify and r.peer != asked,
+        "untrusted": r.peer not in policy.trusted,
+        "lineage": policy.lineage is not None and not r.lineage <= policy.lineage,
+        "corrupt": r.flaw == "corrupt",
+        "unsigned": policy.verify and not r.signer,
+        "forged": policy.verify and r.signer != r.peer,
+        "recipe": r.flaw == "recipe",
+    }
+    return next((reason for reason, failed in checks.items() if failed), "")
+
+
+def quorum(answers: Mapping[str, list[Offered]], asked: str, k: int, verify: bool) -> list[Offered]:
+    """What the asked peer says and at least `k` say, each in its own name; who says two things says neither."""
+    anyone = Policy(frozenset(answers), None, verify)
+    own = {peer: [r for r in said if r.peer == peer and not verdict(r, anyone, peer)] for peer, said in answers.items()}
+    words = {peer: {r.cid: {s.value for s in said if s.cid == r.cid} for r in said} for peer, said in own.items()}
+    return [r for r in own[asked] if sum(word.get(r.cid) == {r.value} for word in words.values()) >= k]

@@ -133,7 +133,7 @@ class Federation:
 def _row(mark: drawing.Mark, total: Total, resting: Counter[PeerId] | None) -> tuple[drawing.Cell, ...]:
     # What a cache does not know counts 0 there, and is better not said.
     size = drawing.size(total.bytes) if total.bytes else ""
-    seconds = f"{total.seconds:,.1f} s" if total.seconds else ""
+    seconds = ("under 0.1 s" if total.seconds < 0.1 else f"{total.seconds:,.1f} s") if total.seconds else ""
     return mark, total.results, size, seconds, _resting(resting)
 
 

@@ -1,9 +1,9 @@
 """Notebooks without Jupyter: runs the cells of one, and stores what they give: `python -m tests.notebook`.
 
 Rules: the standard library is enough. The cells run in order, in one namespace, in this process; a cell gives what it
-prints and then its last expression, as Jupyter's kernel does: a value with `_repr_html_` as that and its repr, any other
-as its repr, None not at all. What differs from one time to the next (folders, seconds) is put the same way, and neither
-counts nor dates are stored, so that a notebook which says the same is the same file.
+prints and then its last expression, as Jupyter's kernel does: a value with `_repr_html_` as that and its repr, any
+other as its repr, None not at all. What differs from one time to the next (folders, seconds) is put the same way, and
+neither counts nor dates are stored, so that a notebook which says the same is the same file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def _run(source: str, names: dict[str, Any], where: str) -> list[Output]:
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         exec(compile(tree, where, "exec"), names)
         if isinstance(last, ast.Expr):
-            value = eval(compile(ast.Expression(last.value), where, "eval"), names)
+            value = eval(compile(ast.Expression(last.value), where, "eval"), names)  # noqa: S307  # ours
     outputs: list[Output] = []
     if text := printed.getvalue():
         outputs.append({"output_type": "stream", "name": "stdout", "text": text})

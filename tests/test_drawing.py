@@ -332,6 +332,13 @@ def test_a_long_table_is_cut_and_says_so() -> None:
     assert text.count("<tr>") == 1 + 30 + 1 and "and 970 more; nothing else" in text
 
 
+def test_a_column_in_which_no_row_says_anything_is_left_out() -> None:
+    text = html(Table(("a", "b", "c"), [("x", "", 0), ("y", "", 1)], more="and more"))
+    assert re.findall("<th .*?>(.*?)</th>", text) == ["a", "c"] and text.count("<td") == 2 * 2 + 1
+    assert 'colspan="2"' in text and ">0</td>" in text  # nothing is something
+    assert html(Table(("a", "b"), [])).count("<th ") == 2
+
+
 def test_an_empty_graph_has_no_picture() -> None:
     assert html(Table(("a",), []), Graph(())) == html(Table(("a",), []))
     ElementTree.fromstring(svg(Graph(())))

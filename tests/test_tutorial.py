@@ -1,7 +1,7 @@
 """The tutorial runs as written, its stored outputs are true, and it is a file worth committing.
 
-Rules: the standard library alone; `python -m tests.browser.tutorial` runs it in Jupyter's own kernel and looks at it in a
-browser. After a change of the tutorial or of a display, `python -m tests.notebook` stores the outputs anew.
+Rules: the standard library alone; `python -m tests.browser.tutorial` runs it in Jupyter's own kernel and looks at it in
+a browser. After a change of the tutorial or of a display, `python -m tests.notebook` stores the outputs anew.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ def test_it_needs_nothing_but_the_library_and_python() -> None:
                 assert name.split(".")[0] in {"artdag_fed"} | sys.stdlib_module_names
 
 
-def test_its_cells_are_short() -> None:
-    assert max(len(cell["source"]) for cell in code_cells(NOTEBOOK)) <= 16
+def test_its_cells_are_short_and_as_narrow_as_a_page() -> None:
+    assert max(len(cell["source"]) for cell in code_cells(NOTEBOOK)) <= 20
+    assert max(len(line.rstrip()) for cell in code_cells(NOTEBOOK) for line in cell["source"]) <= 100
 
 
 def test_its_links_lead_somewhere() -> None:

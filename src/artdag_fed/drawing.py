@@ -55,7 +55,7 @@ PADDING = "padding:2px 14px 2px 4px"
 CELL = 100  # columns of a text in a table
 
 COLUMNS = 24  # of a line in a box
-LINES = 2  # for the state
+LINES = 3  # for the state
 TYPE = 12  # pixels
 ADVANCE = 0.602  # of TYPE: what a letter of the usual monospaced fonts is wide
 BOX_WIDTH = 194
@@ -101,7 +101,10 @@ Cell = str | int | Mark
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows under a heading; `more` is said where there are other rows that are not given, or more than are shown."""
+    """Rows under a heading; `more` is said where there are other rows that are not given, or more than are shown.
+
+    A column in which no row says anything is left out.
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -137,18 +140,20 @@ def _shows(part: Table | Graph) -> bool:
 
 
 def _table(table: Table) -> str:
+    shown = [at for at, _ in enumerate(table.columns) if not table.rows or any(row[at] != "" for row in table.rows)]
     lines = ["<table>"]
     if table.caption:
-        lines.append(f'<caption style="text-align:left">{_bdi(table.caption, 2 * CELL)}</caption>')
+        lines.append(f'<caption style="text-align:left;{PADDING}">{_bdi(table.caption, 2 * CELL)}</caption>')
     if any(table.columns):
-        heads = "".join(f'<th style="text-align:left;{PADDING}">{_bdi(name, CELL)}</th>' for name in table.columns)
+        names = [table.columns[at] for at in shown]
+        heads = "".join(f'<th style="text-align:left;{PADDING}">{_bdi(name, CELL)}</th>' for name in names)
         lines.append(f"<thead><tr>{heads}</tr></thead>")
     lines.append("<tbody>")
-    lines += [f"<tr>{''.join(map(_cell, row))}</tr>" for row in table.rows[:ROWS]]
+    lines += [f"<tr>{''.join(_cell(row[at]) for at in shown)}</tr>" for row in table.rows[:ROWS]]
     hidden = len(table.rows) - ROWS
     more = f"and {hidden:,} more" + (f"; {table.more}" if table.more else "") if hidden > 0 else table.more
     if more:
-        lines.append(f'<tr><td colspan="{len(table.columns)}" style="text-align:left">{_bdi(more, 2 * CELL)}</td></tr>')
+        lines.append(f'<tr><td colspan="{len(shown)}" style="text-align:left">{_bdi(more, 2 * CELL)}</td></tr>')
     return "".join([*lines, "</tbody></table>"])
 
 
@@ -158,7 +163,7 @@ def _cell(cell: Cell) -> str:
     if isinstance(cell, Mark):
         style = STYLES[cell.kind]
         look = f"background:{style.ground};color:{style.ink};border:1px solid {style.edge};border-radius:4px;"
-        inside = f'<span style="{look}padding:1px 6px">{_bdi(cell.words, CELL)}</span>'
+        inside = f'<span style="{look}display:inline-block;padding:1px 6px">{_bdi(cell.words, CELL)}</span>'
     else:
         inside = _bdi(cell, CELL)
     return f'<td style="text-align:left;{PADDING}">{inside}</td>'

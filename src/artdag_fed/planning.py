@@ -83,7 +83,12 @@ def _planned(group: str, origin: Origin | None) -> tuple[drawing.Kind, str]:
     if group == "computed":
         if origin is None:
             return "missing", "missing: to be computed"
-        whence = "for its lineage" if origin.peer is None else f"from {drawing.quoted(origin.peer, 14)}"
+        if origin.peer is not None:
+            whence = f"from {drawing.quoted(origin.peer, 14)}"
+        elif len(origin.lineage) == 1:
+            whence = f"rests on {drawing.quoted(min(origin.lineage), 14)}"
+        else:
+            whence = f"rests on {len(origin.lineage):,} peers"
         return "refused", f"refused, {whence}: to be computed"
     return "unneeded", "not needed"
 

@@ -1,4 +1,4 @@
-"""Headless Chromium, driven by its own protocol through a pipe: loads a page of ours, asks it things, takes its picture.
+"""Headless Chromium, driven by its own protocol through a pipe: loads a page of ours, asks it, takes its picture.
 
 Rules: the standard library, and `chromium` (or Chrome) on the PATH; pages come from files. What the page wrote to the
 console and what it failed to load is kept, and whoever uses this looks at it. Ends what it has started.

@@ -165,7 +165,7 @@ def test_the_notebook_shows_what_would_go_and_whose_it_is() -> None:
     assert "12 more peers whose results would go" in shown and "<al>" not in shown
     pruned = Report(dropped=2, dropping={"bob": Total(2, 10, 0.0)}, holding=Total(3, 999, 0.0))._repr_html_()
     assert "went: from" in pruned and "left" in pruned and "999 B" in pruned
-    assert "such as" in Report(admitted=1)._repr_html_()
+    assert "such as" in Report(rejected={"untrusted": 1}, examples={"untrusted": ("c1",)})._repr_html_()
 
 
 def test_a_report_keeps_its_own_copy_of_what_goes() -> None:

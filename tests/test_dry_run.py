@@ -158,7 +158,7 @@ def test_the_notebook_shows_what_would_go_and_whose_it_is() -> None:
         "1,200",
         "1.5 MB, computed in 2.5 s",
         "would go: computed here",
-        "from &#x27;&lt;al&gt;&#x27;",
+        "from '&lt;al&gt;'",
         "2,000",
     ):
         assert part in shown, part

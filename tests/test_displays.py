@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import artdag_fed
 from artdag_fed import (
     Dag,
     Federation,
@@ -181,6 +182,11 @@ def test_an_instance_shows_how_many_results_are_from_whom_and_rest_on_whom(fed: 
     ]
     many = import_(Federation(), [Record(f"c{n}", n, f"peer-{n}") for n in range(40)], everyone)
     assert cells(many)[-1] == ["and 30 more peers"]
+
+
+def test_an_instance_shows_what_took_a_moment_as_a_moment_and_not_as_nothing() -> None:
+    fed = run(artdag_fed.open(), LOW, lambda op, inputs, params: 1).federation
+    assert "under 0.1 s" in shown(fed) and "0.0 s" not in shown(fed)
 
 
 def test_a_report_shows_reasons_with_examples() -> None:

@@ -159,12 +159,14 @@ class Relabel(NamedTuple):
 
     It stays as it was unless it is still held with `digest` (of `Made`) under the live origin `token` (of `Held`) and
     no token of `basis` was withdrawn. A signature was given for the former origin, so it is not kept with a new one.
+    `inputs_digest` is as in `Entry`; "" leaves the one that is kept.
     """
 
     token: int
     digest: str
     origin: Origin
     basis: frozenset[int] = frozenset()
+    inputs_digest: str = ""
 
 
 class Recall(NamedTuple):

@@ -133,6 +133,31 @@ def relabels_only_what_is_as_it_was(place: Place) -> None:
     same("withdrawn and relabelled in one commit", (done.withdrawn, done.relabelled), (1, 0))
 
 
+def keeps_or_replaces_the_inputs_digest_of_what_it_relabels(place: Place) -> None:
+    cache, alice = place.cache, place.alice
+    mine = [place.entry(i, i, None, alice, inputs_digest="1" * 64) for i in range(2)]
+    hers = [place.entry(i, i, alice) for i in (2, 3)]
+    place.put(*mine, *hers)
+    made_from = {0: "", 1: "2" * 64, 2: "", 3: "3" * 64}
+    new = {
+        e.cid: Relabel(place.held(i).token, e.digest, Origin(None), inputs_digest=made_from[i])
+        for i, e in enumerate([*mine, *hers])
+    }
+    same("how many got another origin", cache.commit(Changes(relabel=new)).relabelled, 4)
+    found = [cache.made([place.cid(i)])[place.cid(i)].inputs_digest for i in range(4)]
+    same("what they were made from", found, ["1" * 64, "2" * 64, "", "3" * 64])
+    # What has that origin already is said to have been made from something else, and keeps all the rest.
+    place.put(place.entry("s", 1, alice, signature=b"hers"))
+    held = place.held("s")
+    token, origin = held.token, held.origin
+    again = {place.cid("s"): Relabel(token, held.digest, origin, inputs_digest="4" * 64)}
+    cache.made(again)  # in memory, sizes are worked out when they are asked for
+    counts = cache.origins()[origin]
+    same("relabelled as it was", cache.commit(Changes(relabel=again)).relabelled, 1)
+    same("what it was made from", cache.made(again)[place.cid("s")].inputs_digest, "4" * 64)
+    same("its origin and what that comes to", (place.held("s").origin, cache.origins()[origin]), (origin, counts))
+
+
 # --- evidence ---------------------------------------------------------------------------------
 
 
@@ -223,6 +248,7 @@ CHANGE_CHECKS: tuple[Callable[[Place], None], ...] = (
     drops_only_what_still_has_its_digest,
     recalls_what_a_peer_offers_no_more,
     relabels_only_what_is_as_it_was,
+    keeps_or_replaces_the_inputs_digest_of_what_it_relabels,
     keeps_the_offers_that_met,
     keeps_the_same_offers_in_any_order,
     gives_many_offers,

@@ -10,7 +10,7 @@ import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from artdag_fed.cache import Origin, Recall, Relabel
 from artdag_fed.caches.evidence import lineage_text
@@ -137,21 +137,31 @@ def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
     """Give held results another origin, each on the conditions of its `Relabel`; the number of those that got it."""
     gone = not_live(db, frozenset().union(*(new.basis for new in relabels.values())))
     ids: dict[Origin, int] = {}
+    last, origin = None, 0  # many have one origin: to hash it for each costs more than all the rest here
+    moves: dict[tuple[int, int], list[Any]] = {}
     number = 0
     for batch in batches(sorted(relabels)):
         columns = "r.id, r.cid, r.origin, r.digest, r.size, r.seconds"
         moved = []
         for id, cid, token, digest, size, seconds in db.execute(f"SELECT {columns} {NAMED}", (json.dumps(batch),)):
             new = relabels[cid]
-            if (token, digest) == (new.token, new.digest) and not new.basis & gone:
-                if new.origin not in ids:
-                    ids[new.origin] = live_id(db, new.origin)
-                moved.append((id, token, ids[new.origin], size, seconds))
+            if token == new.token and digest == new.digest and not (gone and new.basis & gone):
+                if new.origin is not last:
+                    last = new.origin
+                    if last not in ids:
+                        ids[last] = live_id(db, last)
+                    origin = ids[last]
+                moved.append((origin, new.inputs_digest, id))
+                counts = moves.setdefault((token, origin), [0, 0, 0.0])
+                counts[0] += 1
+                counts[1] += size
+                counts[2] += seconds
         number += len(moved)
-        moved = [(id, token, origin, *rest) for id, token, origin, *rest in moved if origin != token]
         db.executemany(
-            "UPDATE result SET origin = ?, signature = NULL WHERE id = ?", [(o, id) for id, _, o, *_ in moved]
+            "UPDATE result SET origin = ?1, signature = CASE origin WHEN ?1 THEN signature END,"
+            " inputs_digest = CASE ?2 WHEN '' THEN inputs_digest ELSE ?2 END WHERE id = ?3",
+            moved,
         )
-        db.executemany(_LESS, [(1, size, seconds, token) for _, token, _, size, seconds in moved])
-        db.executemany(MORE, [(1, size, seconds, origin) for _, _, origin, size, seconds in moved])
+    db.executemany(_LESS, [(*counts, token) for (token, _), counts in moves.items()])
+    db.executemany(MORE, [(*counts, origin) for (_, origin), counts in moves.items()])
     return number

@@ -222,7 +222,12 @@ class MemoryCache(MutableMapping[Cid, Any]):
             self._marks.update(new)
             moved = {cid: self._marks[cid] for cid in relabel}
             relabelled = {
-                cid: mark._replace(token=self._token(relabel[cid]), signature=b"") for cid, mark in moved.items()
+                cid: mark._replace(
+                    token=self._token(relabel[cid].origin),
+                    inputs_digest=relabel[cid].inputs_digest or mark.inputs_digest,
+                    signature=b"",
+                )
+                for cid, mark in moved.items()
             }
             self._marks.update(relabelled)
             added = (*new.values(), *relabelled.values())
@@ -263,11 +268,12 @@ class MemoryCache(MutableMapping[Cid, Any]):
 
     def _relabelled(
         self, relabel: Mapping[Cid, Relabel], dead: set[int], going: set[Cid], storing: Mapping[Cid, Entry]
-    ) -> dict[Cid, Origin]:
-        """The new origins of those whose conditions hold when the rest is done."""
+    ) -> dict[Cid, Relabel]:
+        """Those whose conditions hold when the rest is done."""
         live = self._live.keys() - dead
         chosen = {}
-        for cid, (token, digest, origin, basis) in relabel.items():
+        for cid, new in relabel.items():
+            token, digest, _, basis, _ = new
             mark = None if cid in going else self._mark(cid)
             if cid in storing:
                 entry = storing[cid]
@@ -275,7 +281,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
             else:
                 same = mark is not None and token == mark.token and digest == self._measured(cid, mark).digest
             if same and token in live and basis <= live:
-                chosen[cid] = origin
+                chosen[cid] = new
         return chosen
 
     def purge(self) -> bool:

@@ -197,15 +197,14 @@ def parse_recipe(recipe: bytes) -> tuple[str, tuple[Cid, ...], dict[str, Any]]:
         raise CodecError(f"no recipe: expected {_PARTS} lines of UTF-8 text, {shown(TYPE_TAG)} first") from None
     if tag != TYPE_TAG:
         raise CodecError(f"no recipe of this version: begins with {shown(tag)}, expected {shown(TYPE_TAG)}")
-    inputs = recipe_inputs(recipe)
-    if bool(inputs_text) != bool(inputs):
+    if inputs_text and _cid_list(inputs_text.encode()) is None:
         raise CodecError("no recipe: its third line must be input cids of 64 lower-case hex digits, one space between")
-    op, params = from_canonical(op_text), from_canonical(params_text)
-    if type(op) is not str or not op:
+    op, params = from_canonical_unchecked(op_text), from_canonical(params_text)
+    if type(op) is not str or not op or encode_basestring(op) != op_text:  # written again, by the shorter way
         raise CodecError(f"no recipe: its op is {shown(op_text)}, expected JSON text that is not empty")
     if type(params) is not dict:
         raise CodecError("no recipe: its params are no JSON object")
-    return op, inputs, params
+    return op, tuple(inputs_text.split(" ")) if inputs_text else (), params
 
 
 # --- graphs ---------------------------------------------------------------------------------

@@ -54,7 +54,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ),
     ("caches/",),
     ("instance", "importing", "federation"),
-    ("explanation", "audit", "pruning", "transports/"),
+    ("explanation", "derivation", "standing", "challenging", "audit", "pruning", "transports/"),
     (
         "testing_commits",
         "testing_changes",

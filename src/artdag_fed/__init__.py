@@ -14,6 +14,7 @@
 """
 
 from artdag_fed.agreement import quorum
+from artdag_fed.audit import Challenge, Conflict, challenge, conflicts
 from artdag_fed.bundle import read_bundle, write_bundle
 from artdag_fed.cache import Cache, OriginCache
 from artdag_fed.caches.disk import DiskCache
@@ -51,9 +52,11 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Cache",
+    "Challenge",
     "Cid",
     "Codec",
     "CodecError",
+    "Conflict",
     "Dag",
     "DiskCache",
     "Event",
@@ -81,6 +84,8 @@ __all__ = [
     "TransportError",
     "Trust",
     "Verify",
+    "challenge",
+    "conflicts",
     "explain",
     "export",
     "first_of",

@@ -22,7 +22,7 @@ from typing import Any, cast
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import artdag_fed
-from artdag_fed import Dag, Event, Node, Record, import_, invalidate, node, run
+from artdag_fed import Dag, Event, Node, Record, challenge, export, import_, invalidate, node, run
 from artdag_fed.cache import Changes, Entry, Origin
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.codec import DEFAULT
@@ -203,9 +203,27 @@ def warm(count: int, *, wanted: int) -> tuple[Round, Round]:
     return ours, plain
 
 
+def challenging(count: int) -> tuple[Round, Round]:
+    made = nodes(count)
+    dag = Dag(*made)
+
+    def ours(folder: Path) -> Callable[[], object]:
+        alice = run(artdag_fed.open(), dag, add).federation
+        fed = import_(artdag_fed.open(folder / "cache"), export(alice, "alice"), {"alice"}.__contains__)
+
+        def timed() -> object:
+            found = challenge(fed, add)
+            assert len(found.confirmed) == count, found
+            return found
+
+        return timed
+
+    return ours, lambda folder: lambda: run(artdag_fed.open(folder / "cache"), dag, add)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("names", nargs="*", help="import, blobs, invalidate, node, cold, warm, target (default: all)")
+    parser.add_argument("names", nargs="*", help="import, blobs, invalidate, node, cold, warm, target, challenge")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a twentieth of the size: does it work?")
     asked = parser.parse_args()
@@ -234,6 +252,9 @@ def main() -> None:
     if wants("target"):
         one_wanted = warm(n(10_000), wanted=1)
         ratio("warm run, one held target of a 10,000-node DAG, opening included", *one_wanted, 2, 5 * rounds)
+    if wants("challenge"):
+        what = "challenge of 10,000 imported trivial results, durable / a cold run of them"
+        ratio(what, *challenging(n(10_000)), 2, 2 * rounds)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,202 @@
+"""Finding out whether what came from peers is right: each result is computed again, and what follows is worked out.
+
+Rules: inputs first, and each from the values that stand after its inputs were challenged. What follows is decided from
+recipes and digests: what rests on a refuted result, and whose lineage can shrink. Nothing recurses, and nothing here
+writes; whoever drives the walk stages the entries that it gives. What the runner fails on, and what has no recipe, is
+left as it was, with why.
+
+>>> from artdag_fed.caches.memory import MemoryCache
+>>> work = Work(MemoryCache(), lambda op, inputs, params: 0, {"absent"}, {})
+>>> list(work.walk(["absent"])), work.found.unchecked == {"absent": WITHDRAWN}
+([], True)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from types import MappingProxyType
+from typing import Any
+
+from artdag_fed.cache import Entry, OriginCache, Relabel
+from artdag_fed.callables import Runner, said
+from artdag_fed.dag import parse_recipe
+from artdag_fed.errors import CodecError
+from artdag_fed.names import Cid, PeerId, shown
+from artdag_fed.standing import WITHDRAWN, Standing
+
+__all__ = ["WITHDRAWN", "Findings", "Refuted", "Same", "Work"]
+
+Same = Callable[[Any, Any], bool]
+"""`same(held, computed) -> bool`: whether a held result is right though its bytes are not those that were computed.
+Anything but True or False is a `TypeError`, and what it raises ends the call; either way nothing is written."""
+
+_NOBODY: frozenset[PeerId] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Refuted:
+    """A peer's result that is not what was computed here from the same recipe.
+
+    held: the digest of what the peer had sent; computed: of what was computed here, and stands now. Either is "" where
+    the codec cannot carry the value (in memory, where a comparator decided).
+    """
+
+    cid: Cid
+    peer: PeerId
+    op: str
+    params: Mapping[str, Any]
+    held: str
+    computed: str
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a walk found out, by cid in the order in which it was: what becomes of those that are confirmed or
+    vindicated, why others are unchecked, and the digests of those that go."""
+
+    confirmed: dict[Cid, Relabel] = field(default_factory=dict)
+    refuted: dict[Cid, Refuted] = field(default_factory=dict)
+    unchecked: dict[Cid, str] = field(default_factory=dict)
+    vindicated: dict[Cid, Relabel] = field(default_factory=dict)
+    dropped: dict[Cid, str] = field(default_factory=dict)
+
+
+class Work:
+    """One walk over the results that are challenged and those built on them.
+
+    candidates: what is challenged; inputs: of every result in the walk that has some, its inputs; bad: cids that were
+    refuted before, with the peers that they came from; spared: what is kept whatever it rests on.
+    """
+
+    def __init__(
+        self,
+        cache: OriginCache,
+        runner: Runner,
+        candidates: Collection[Cid],
+        inputs: Mapping[Cid, tuple[Cid, ...]],
+        same: Mapping[str, Same] = MappingProxyType({}),
+        *,
+        bad: Mapping[Cid, frozenset[PeerId]] = MappingProxyType({}),
+        spared: Collection[Cid] = (),
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.found = Findings()
+        self._runner, self._same, self._clock = runner, same, clock
+        self._encode, self._encodes = cache.codec.encode, cache.encodes
+        self._candidates, self._inputs, self._spared = candidates, inputs, spared
+        self._standing = Standing(cache, candidates, inputs)
+        self._bad = dict(bad)  # by cid, the peers of refuted results at or below it
+
+    def walk(self, order: Sequence[Cid]) -> Iterator[Entry]:
+        """Take all of them, inputs first; gives what takes the place of refuted results."""
+        for part in self._standing.parts(order):
+            for cid in part:
+                entry = self._take(cid, self._inputs.get(cid, ()))
+                if entry is not None:
+                    yield entry
+
+    def _take(self, cid: Cid, inputs: tuple[Cid, ...]) -> Entry | None:
+        if self._bad:
+            below = _NOBODY.union(*(self._bad[i] for i in inputs if i in self._bad))
+            if below:
+                self._bad[cid] = self._bad.get(cid, _NOBODY) | below
+        if cid not in self._candidates:
+            if cid in self._spared:
+                self._standing.keep_as_held(cid)
+            else:
+                self._judge(cid, inputs)
+            return None
+        verdict = self._challenge(cid, inputs)
+        if isinstance(verdict, str):
+            self.found.unchecked[cid] = verdict
+            self._judge(cid, inputs)
+        self._standing.done_with(cid)
+        return verdict if isinstance(verdict, Entry) else None
+
+    def _challenge(self, cid: Cid, inputs: tuple[Cid, ...]) -> Entry | str | None:
+        """Compute it again: what takes its place where it is refuted, why it is unchecked, or None: confirmed."""
+        standing = self._standing
+        values = standing.values
+        made = standing.made.get(cid)
+        token = standing.tokens.get(cid)
+        if made is None or token is None or made.origin.peer is None:  # gone, or computed here, since it was chosen
+            return WITHDRAWN
+        recipe = made.recipe
+        try:
+            op, _, params = parse_recipe(recipe)
+        except CodecError:
+            return "no recipe"
+        if sha256(recipe).hexdigest() != cid:  # an id of another system: nothing shows what it is a result of
+            return "no recipe"
+        if cid not in values:
+            return "its bytes are damaged" if cid in standing.damaged else WITHDRAWN
+        given = []
+        for i in inputs:
+            if i not in values or not standing.stands(i):
+                return standing.missing(i)
+            given.append(values[i])
+        began = self._clock()
+        try:
+            computed = self._runner(op, tuple(given), MappingProxyType(params))
+        except Exception as error:  # noqa: BLE001  # whatever it is, it leaves this result unchecked and nothing else
+            return f"the runner failed: {said(error)}"
+        seconds = self._clock() - began
+        payload, digest = None, ""
+        try:
+            payload = self._encode(computed)
+            digest = sha256(payload).hexdigest()
+        except CodecError as error:
+            if self._encodes or op not in self._same:
+                return f"what was computed cannot be encoded: {said(error)}"
+        confirmed = digest == made.digest != ""
+        if not confirmed and op in self._same:
+            confirmed = self._asked(op, cid, values[cid], computed)
+        elif not made.digest:
+            return "the held result cannot be encoded"
+        base, inputs_digest = standing.base_of(inputs), standing.inputs_digest(inputs)
+        if confirmed:
+            self.found.confirmed[cid] = Relabel(token, made.digest, base.origin, base.tokens, inputs_digest)
+            standing.keep(cid, base)
+            return None
+        peer, given_params = made.origin.peer, MappingProxyType(params)
+        self.found.refuted[cid] = Refuted(cid, peer, op, given_params, made.digest, digest)
+        self._bad[cid] = self._bad.get(cid, _NOBODY) | {peer}
+        standing.replace(cid, digest, computed, base)
+        return Entry(
+            *(cid, base.origin, digest, payload, None if self._encodes else computed, not self._encodes, recipe),
+            *(inputs_digest, False, base.tokens, self._source(op), seconds),
+        )
+
+    def _judge(self, cid: Cid, inputs: tuple[Cid, ...]) -> None:
+        """Decide what becomes of a result that was not computed again: it goes, or stands, perhaps vindicated."""
+        standing = self._standing
+        if not standing.keep_as_held(cid):
+            return
+        made = standing.made[cid]
+        # It was made from exactly what stands: then it is as right as that, whoever it rested on when it was made.
+        exact = made.origin.local and "" != made.inputs_digest == standing.inputs_digest(inputs)
+        if not exact:
+            if made.origin.peers & self._bad.get(cid, _NOBODY):
+                self.found.dropped[cid] = made.digest
+                standing.drop(cid)
+            return
+        base = standing.base_of(inputs)
+        # Only where it shrinks: what was made of bits that we had computed does not begin to rest on a peer that has
+        # sent the same bits since.
+        if base.origin.lineage < made.origin.lineage:
+            self.found.vindicated[cid] = Relabel(standing.tokens[cid], made.digest, base.origin, base.tokens)
+            standing.keep(cid, base)
+
+    def _asked(self, op: str, cid: Cid, held: Any, computed: Any) -> bool:
+        answer: object = self._same[op](held, computed)
+        if answer is not True and answer is not False:
+            kind = type(answer).__qualname__
+            raise TypeError(f"same[{shown(op)}] must answer True or False, not {kind} (cid {cid}): nothing was written")
+        return answer is True
+
+    def _source(self, op: str) -> str:
+        source = getattr(self._runner, "source", None)
+        return "" if source is None else source(op)

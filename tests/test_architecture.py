@@ -95,6 +95,7 @@ FOLDERS: dict[str, tuple[str, ...]] = {
         "http_wire",
         "http_connection",
         "http_client",
+        "http_page",
         "http_server",
         "http_listener",
         "http",

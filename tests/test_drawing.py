@@ -263,7 +263,7 @@ def test_every_text_has_the_contrast_to_be_read_whatever_is_around_the_picture()
 
 
 def test_the_page_can_be_read_in_both_colour_schemes() -> None:
-    schemes = [dict(re.findall(r"--(\w+):(#\w{6})", part)) for part in STYLE.split("@media")]
+    schemes = [dict(re.findall(r"--(\w+):(#\w{6})", part)) for part in STYLE.split("@media(prefers")]
     assert len(schemes) == 2 and "prefers-color-scheme:dark" in STYLE
     for colours in schemes:
         assert contrast(colours["ink"], colours["ground"]) >= 4.5

@@ -209,6 +209,7 @@ def invalidate_(asked: Namespace, output: Output, complaints: Complaints) -> Exi
 def serve(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     from artdag_fed.transports import http
     from artdag_fed.transports.http_listener import Listener, stays_here
+    from artdag_fed.transports.http_wire import PAGE_PATH
 
     token, sign = token_in(asked.token_file, SERVE_TOKEN), _sign(asked)
     if token is None and not stays_here(asked.host):
@@ -224,8 +225,15 @@ def serve(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
         with Listener(application, asked.host, asked.port) as listener:
             who = "whoever has the token" if token is not None else "everyone on this machine"
             output.done(
-                {"cache": asked.cache, "peer": asked.name, "url": listener.url, "token": token is not None},
+                {
+                    "cache": asked.cache,
+                    "peer": asked.name,
+                    "url": listener.url,
+                    "page": listener.url + PAGE_PATH,
+                    "token": token is not None,
+                },
                 f"serving {shown(asked.cache, 200)} as {shown(asked.name)} at {listener.url} to {who}; Ctrl-C ends it",
+                f"a page about it: {listener.url}{PAGE_PATH}",
             )
             with contextlib.suppress(KeyboardInterrupt):  # which is how it is meant to end
                 listener.serve_forever()

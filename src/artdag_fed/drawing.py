@@ -31,6 +31,7 @@ __all__ = [
     "LINE",
     "PANEL",
     "STYLES",
+    "Amount",
     "Box",
     "Cell",
     "Graph",
@@ -96,7 +97,13 @@ class Mark(NamedTuple):
     words: str
 
 
-Cell = str | int | Mark
+class Amount(NamedTuple):
+    """A number with its unit: it stands where numbers do, in one piece."""
+
+    words: str
+
+
+Cell = str | int | Mark | Amount
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,8 +165,9 @@ def _table(table: Table) -> str:
 
 
 def _cell(cell: Cell) -> str:
-    if isinstance(cell, int):
-        return f'<td style="text-align:right;{PADDING}">{cell:,}</td>'
+    if isinstance(cell, int | Amount):
+        number = f"{cell:,}" if isinstance(cell, int) else _bdi(cell.words, CELL)
+        return f'<td style="text-align:right;white-space:nowrap;{PADDING}">{number}</td>'
     if isinstance(cell, Mark):
         style = STYLES[cell.kind]
         look = f"background:{style.ground};color:{style.ink};border:1px solid {style.edge};border-radius:4px;"

@@ -1,6 +1,6 @@
 """Headless Chromium, driven by its own protocol through a pipe: loads a page of ours, asks it, takes its picture.
 
-Rules: the standard library, and `chromium` (or Chrome) on the PATH; pages come from files. What the page wrote to the
+Rules: the standard library, and `chromium` (or Chrome) on the PATH; pages come from files, or from a server on this machine. What the page wrote to the
 console and what it failed to load is kept, and whoever uses this looks at it. Ends what it has started.
 """
 
@@ -77,9 +77,9 @@ class Chromium:
 
     # --- what is done with a page ---------------------------------------------------------------
 
-    def load(self, page: Path) -> None:
-        """Load a file, and wait until all of it is there."""
-        self.ask("Page.navigate", url=page.resolve().as_uri())
+    def load(self, page: Path | str) -> None:
+        """Load a file or a URL, and wait until all of it is there."""
+        self.ask("Page.navigate", url=page.resolve().as_uri() if isinstance(page, Path) else page)
         while self._message().get("method") != "Page.loadEventFired":
             pass
 

@@ -1,4 +1,4 @@
-"""An instance as a WSGI application: its bundle, which results it has, and some of them.
+"""An instance as a WSGI application: its bundle, which results it has, some of them, and a page for people.
 
 Rules: it reads the instance and writes nothing. Whoever passes `authorize` (everyone, where there is none) gets all
 that `export` with the same `trusted` would give; a result that has no bytes is not offered. A bundle is sent block by
@@ -24,7 +24,9 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from http import HTTPStatus
+from typing import NamedTuple
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+from wsgiref.util import application_uri
 
 from artdag_fed.bundle import bundle_chunks
 from artdag_fed.callables import Sign, Trust, check_callable
@@ -33,12 +35,15 @@ from artdag_fed.federation import export
 from artdag_fed.instance import Federation, cache_of
 from artdag_fed.names import Cid, PeerId, check_peer, shown
 from artdag_fed.record import Record
+from artdag_fed.transports.http_page import PAGE_HEADERS, page_of
 from artdag_fed.transports.http_wire import (
     BUNDLE_PATH,
     BUNDLE_TYPE,
     HAVE_PATH,
     JSON_TYPE,
     MOST_REQUEST_BYTES,
+    PAGE_PATH,
+    PAGE_TYPE,
     TOKEN,
     digests,
     read_asked,
@@ -48,7 +53,15 @@ __all__ = ["app"]
 
 log = logging.getLogger("artdag_fed")
 
-METHODS = {BUNDLE_PATH: ("GET", "HEAD", "POST"), HAVE_PATH: ("POST",)}
+METHODS = {PAGE_PATH: ("GET", "HEAD"), BUNDLE_PATH: ("GET", "HEAD", "POST"), HAVE_PATH: ("POST",)}
+
+
+class _Answer(NamedTuple):
+    """What is sent: a body, or the records of which it is made."""
+
+    media_type: str
+    body: bytes | Generator[Record, None, None]
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 class _Refusal(Exception):
@@ -75,7 +88,8 @@ def app(
     None where it has none; only True lets it pass, and what it raises is answered with 500. Compare tokens with
     `hmac.compare_digest`. Without it, everyone who can reach the server may read.
 
-    Mount it at any path; `docs/wire-format.md` has the requests and answers. Raises `InvalidName` and `TypeError`.
+    Mount it at any path: there people find a page about what it offers; `docs/wire-format.md` has the requests and
+    answers. Raises `InvalidName` and `TypeError`.
     """
     check_peer(peer_id)
     if not isinstance(instance, Federation) and not callable(instance):
@@ -83,13 +97,15 @@ def app(
     for name, value in (("trusted", trusted), ("sign", sign), ("authorize", authorize)):
         check_callable(name, value, optional=True)
 
+    def current() -> Federation:
+        return instance if isinstance(instance, Federation) else instance()
+
     def offered(cids: Iterable[Cid] | None) -> Generator[Record, None, None]:
         """What `export` gives, without what has no bytes: one odd object in memory must not silence an instance."""
-        fed = instance if isinstance(instance, Federation) else instance()
-        return _with_bytes(iter(export(fed, peer_id, cids, trusted=trusted)), sign)
+        return _with_bytes(iter(export(current(), peer_id, cids, trusted=trusted)), sign)
 
     def found(cids: tuple[Cid, ...]) -> dict[Cid, str]:
-        fed = instance if isinstance(instance, Federation) else instance()
+        fed = current()
         bundle = export(fed, peer_id, cids, trusted=trusted)
         held = cache_of(fed).held(bundle.cids)
         known = {cid: held[cid].digest for cid in bundle.cids if cid in held}
@@ -98,11 +114,21 @@ def app(
         made = {record.cid: record.digest for record in _with_bytes(export(fed, peer_id, unknown), None)}
         return {cid: digest or made[cid] for cid, digest in known.items() if digest or cid in made}
 
-    def answer(environ: WSGIEnvironment) -> bytes | Generator[Record, None, None]:
-        """The body of the answer, or the records of which it is; `_Refusal` where what was asked for is not given."""
-        path, method = environ.get("PATH_INFO", ""), environ["REQUEST_METHOD"]
+    def described(environ: WSGIEnvironment) -> bytes:
+        return page_of(
+            cache_of(current()),
+            peer_id,
+            trusted=trusted,
+            url=application_uri(environ),
+            signed=sign is not None,
+            guarded=authorize is not None,
+        ).encode()
+
+    def answer(environ: WSGIEnvironment) -> _Answer:
+        """`_Refusal` where what was asked for is not given."""
+        path, method = environ.get("PATH_INFO") or PAGE_PATH, environ["REQUEST_METHOD"]
         if path not in METHODS:
-            raise _Refusal(HTTPStatus.NOT_FOUND, f"nothing is here: an instance answers at {BUNDLE_PATH}, {HAVE_PATH}")
+            raise _Refusal(HTTPStatus.NOT_FOUND, f"nothing is here: an instance answers at {', '.join(METHODS)}")
         if method not in METHODS[path]:
             allowed = ", ".join(METHODS[path])
             raise _Refusal(HTTPStatus.METHOD_NOT_ALLOWED, f"only {allowed}", ("Allow", allowed))
@@ -111,32 +137,32 @@ def app(
             raise _Refusal(
                 HTTPStatus.UNAUTHORIZED, "a token that is valid here is needed", ("WWW-Authenticate", "Bearer")
             )
+        if path == PAGE_PATH:
+            return _Answer(PAGE_TYPE, described(environ), PAGE_HEADERS)
         cids = _asked(environ) if method == "POST" else None
         if path == HAVE_PATH:
-            return digests(found(cids if cids is not None else ()))
-        return offered(cids)
+            return _Answer(JSON_TYPE, digests(found(cids if cids is not None else ())))
+        return _Answer(BUNDLE_TYPE, offered(cids))
 
     def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         status = HTTPStatus.OK
-        headers = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff")]
-        body: bytes | Generator[Record, None, None]
         try:
-            body = answer(environ)
+            given = answer(environ)
         except _Refusal as refusal:
-            status, body = refusal.status, _error(str(refusal))
-            headers += refusal.headers
+            status, given = refusal.status, _Answer(JSON_TYPE, _error(str(refusal)), refusal.headers)
         except Exception:
             log.exception("answering %s %s failed", environ.get("REQUEST_METHOD"), shown(environ.get("PATH_INFO")))
-            status, body = HTTPStatus.INTERNAL_SERVER_ERROR, _error("this failed here: the log of the server has it")
-        wanted = environ["REQUEST_METHOD"] != "HEAD"
-        if isinstance(body, bytes):
-            headers += [("Content-Type", JSON_TYPE), ("Content-Length", str(len(body)))]
-            start_response(f"{status.value} {status.phrase}", headers)
-            return [body] if wanted else []
-        headers.append(("Content-Type", BUNDLE_TYPE))
+            status = HTTPStatus.INTERNAL_SERVER_ERROR
+            given = _Answer(JSON_TYPE, _error("this failed here: the log of the server has it"))
+        headers = [("Cache-Control", "no-store"), ("X-Content-Type-Options", "nosniff"), *given.headers]
+        headers.append(("Content-Type", given.media_type))
+        if isinstance(given.body, bytes):
+            headers.append(("Content-Length", str(len(given.body))))
         start_response(f"{status.value} {status.phrase}", headers)
+        if environ["REQUEST_METHOD"] == "HEAD":
+            return []
         # What is raised on the way ends the connection: the WSGI server logs it, and what was sent has no trailer.
-        return _sent(body) if wanted else []
+        return [given.body] if isinstance(given.body, bytes) else _sent(given.body)
 
     return application
 

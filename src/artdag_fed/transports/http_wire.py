@@ -25,6 +25,8 @@ __all__ = [
     "JSON_TYPE",
     "MOST_CIDS",
     "MOST_REQUEST_BYTES",
+    "PAGE_PATH",
+    "PAGE_TYPE",
     "TOKEN",
     "asked",
     "digests",
@@ -37,9 +39,11 @@ __all__ = [
 # The version is of the paths and of the texts; a bundle has its own, in its first line.
 BUNDLE_PATH: Final = "/v1/bundle"
 HAVE_PATH: Final = "/v1/have"
+PAGE_PATH: Final = "/"  # without a version: it is for people
 
 BUNDLE_TYPE: Final = "application/vnd.artdag-fed.bundle"
 JSON_TYPE: Final = "application/json"
+PAGE_TYPE: Final = "text/html; charset=utf-8"
 
 MOST_CIDS: Final = 10_000
 """Cids in one request: a DAG's worth, and a server holds little for it. A client with more asks several times."""

@@ -106,8 +106,8 @@ def test_sizes_and_times_are_told_where_they_are_known(tmp_path: Path) -> None:
         return bytes(1500)
 
     fed = run(fed, node("slow@1"), slow).federation
-    [[[origin, results, size, seconds]]] = tables(page(http.app(fed, "alice")))
-    assert (origin, results, size, seconds) == ("computed here", "1", "1.5 kB", "0.1 s")
+    text = page(http.app(fed, "alice"))
+    assert tables(text) == [[["computed here", "1", "1.5 kB"]]] and "1 computed here in 0.1 s and 0 from" in text
 
 
 @pytest.mark.parametrize("guarded", [True, False])

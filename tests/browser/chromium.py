@@ -1,7 +1,8 @@
 """Headless Chromium, driven by its own protocol through a pipe: loads a page of ours, asks it, takes its picture.
 
-Rules: the standard library, and `chromium` (or Chrome) on the PATH; pages come from files, or from a server on this machine. What the page wrote to the
-console and what it failed to load is kept, and whoever uses this looks at it. Ends what it has started.
+Rules: the standard library, and `chromium` (or Chrome) on the PATH; pages come from files, or from a server on this
+machine. What the page wrote to the console and what it failed to load is kept, and whoever uses this looks at it. Ends
+what it has started.
 """
 
 from __future__ import annotations

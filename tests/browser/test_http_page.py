@@ -48,7 +48,7 @@ LOOK = """({
   ran: window.ran || 0, ink: getComputedStyle(document.body).color,
   ground: getComputedStyle(document.body).backgroundColor,
   marked: [...document.querySelectorAll("td span")].map(one => getComputedStyle(one).borderTopStyle),
-  right: [...document.querySelectorAll("td+td")].map(one => getComputedStyle(one).textAlign),
+  right: [...document.querySelectorAll("td+td:not(:empty)")].map(one => getComputedStyle(one).textAlign),
 })"""
 
 

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Final
 
 from artdag_fed.cache import Origin, OriginCache, Total
 from artdag_fed.callables import Trust
 from artdag_fed.drawing import Amount, Box, Cell, Graph, Mark, Table, quoted, size
 from artdag_fed.drawing_page import POLICY, Code, page
+from artdag_fed.instance import by_peer
 from artdag_fed.names import PeerId
 from artdag_fed.planning import acceptance
 from artdag_fed.transports.http_connection import Url
@@ -34,7 +35,6 @@ DRAWN: Final = 4
 """Peers in each of the two rows of the picture, which so fits a page."""
 MOST_URL: Final = 500  # letters; the host is what the client said, and is said back to nobody else
 
-NOTHING: Final = Total(0, 0, 0.0)
 WITH_ITS_OWN: Final = (
     "With its own, they are what goes when trust in the peer is withdrawn with all that was built on its results."
 )
@@ -63,14 +63,14 @@ def page_of(
     """
     accepted = acceptance(trusted)
     origins = {origin: total for origin, total in cache.origins().items() if accepted is None or accepted(origin)}
-    totals = {None: NOTHING} | _by_peer(origins.items())
+    totals = {None: Total(0, 0, 0.0)} | by_peer(origins.items())
     resting = _resting(origins)
     offer = [_summary(totals, trusted is not None), _terms(peer_id, signed, guarded)]
     if not cache.encodes:
         offer.append("It is held in memory: a result that cannot be written as bytes is left out when it is fetched.")
     whom: list[str | Code | Table | Graph] = ["None of these results is declared to rest on another peer's."]
     if resting:
-        built = _by_peer((origin, total) for origin, total in origins.items() if origin.lineage)
+        built = by_peer((origin, total) for origin, total in origins.items() if origin.lineage)
         whom = [_resting_table(totals, resting), WITH_ITS_OWN, _picture(totals, built, resting)]
     return page(
         f"Results of {quoted(peer_id, 60)}",
@@ -84,16 +84,6 @@ def page_of(
 
 
 # --- counting ---------------------------------------------------------------------------------
-
-
-def _by_peer(origins: Iterable[tuple[Origin, Total]]) -> dict[PeerId | None, Total]:
-    totals: dict[PeerId | None, Total] = {}
-    for origin, total in origins:
-        so_far = totals.get(origin.peer, NOTHING)
-        totals[origin.peer] = Total(
-            so_far.results + total.results, so_far.bytes + total.bytes, so_far.seconds + total.seconds
-        )
-    return totals
 
 
 def _resting(origins: Mapping[Origin, Total]) -> dict[PeerId, Counter[PeerId | None]]:
@@ -119,8 +109,10 @@ def _left_out(all_of_them: Collection[PeerId], shown: Collection[PeerId]) -> str
 
 def _summary(totals: Mapping[PeerId | None, Total], chosen: bool) -> str:
     results = sum(total.results for total in totals.values())
-    here, peers = totals[None].results, len(totals) - 1
-    of_which = f", {here:,} computed here and {results - here:,} from {_count(peers, 'peer')}" if results else ""
+    here, peers = totals[None], len(totals) - 1
+    took = f" in {here.seconds:,.1f} s" if here.seconds >= 0.05 else ""
+    others = f"{results - here.results:,} from {_count(peers, 'peer')}"
+    of_which = f", {here.results:,} computed here{took} and {others}" if results else ""
     if not chosen:
         return f"All that this instance holds: {_count(results, 'result')}{of_which}."
     return (
@@ -139,18 +131,14 @@ def _terms(peer_id: PeerId, signed: bool, guarded: bool) -> str:
 def _whence_table(totals: Mapping[PeerId | None, Total]) -> Table:
     peers = {peer: total.results for peer, total in totals.items() if peer is not None}
     listed = _most_first(peers, MOST_PEERS)
-    # What a cache does not know counts 0 there, and is better not said.
-    sized, timed = any(total.bytes for total in totals.values()), any(total.seconds for total in totals.values())
 
     def row(mark: Mark, total: Total) -> tuple[Cell, ...]:
-        size_of = Amount(size(total.bytes) if total.bytes else "")
-        took = Amount(f"{max(total.seconds, 0.1):,.1f} s" if total.seconds else "")
-        return (mark, total.results, *((size_of,) if sized else ()), *((took,) if timed else ()))
+        # What a cache does not know counts 0 there, and is better not said.
+        return mark, total.results, Amount(size(total.bytes)) if total.bytes else ""
 
     rows = [row(Mark("here", "computed here"), totals[None])]
     rows += [row(Mark("peer", f"from {quoted(peer, 40)}"), totals[peer]) for peer in listed]
-    columns = ("origin", "results", *(("size",) if sized else ()), *(("computed in",) if timed else ()))
-    return Table(columns, rows, "Where the results came from", _left_out(peers, listed))
+    return Table(("origin", "results", "size"), rows, "Where the results came from", _left_out(peers, listed))
 
 
 def _resting_table(totals: Mapping[PeerId | None, Total], resting: Mapping[PeerId, Counter[PeerId | None]]) -> Table:

@@ -21,8 +21,8 @@ from typing import Any, Final, NamedTuple
 import artdag_fed
 from artdag_fed import Federation
 from tests.model.reference import Model
-from tests.model.road import Offered, Policy
-from tests.model.universe import CIDS, INDEX, INPUTS, INSTANCES, PEERS, PRIME, digest_of, wrong_by
+from tests.model.road import Offered, Policy, quorum
+from tests.model.universe import CIDS, INDEX, INPUTS, INSTANCES, PEERS, PRIME, digest_of, size_of, wrong_by
 from tests.model.verbs import Done, Errand, Step, perform, value_for
 
 __all__ = ["EPISODE", "Difference", "Driven", "World", "drive"]
@@ -40,6 +40,8 @@ WEIGHTS: Final[Mapping[str, int]] = {
     "forget": 4,
     "meanwhile": 4,
     "export": 4,
+    "quorum": 6,
+    "prune": 3,
     "policy": 3,
     "crash": 3,
     "reopen": 1,
@@ -66,16 +68,36 @@ class Fragile(dict[str, Any]):
 
 def expected(model: Model, step: Step) -> Done:
     """Do the step with the model."""
-    arguments = dict(step.arguments)
+    verb, arguments = step.verb, dict(step.arguments)
     if arguments.pop("cut", None) is not None:
         return "TransportError"
-    if step.verb == "run":
+    if arguments.pop("dry_run", False):
+        model = copied(model)
+    if verb == "take_agreed":
+        answers, cuts, k = (arguments.pop(name) for name in ("answers", "cuts", "k"))
+        if arguments["mirror"]:
+            return "ValueError"
+        if arguments["asked"] in cuts:
+            return "TransportError"
+        heard = {peer: records for peer, records in answers.items() if peer not in cuts}
+        arguments["records"] = quorum(heard, arguments["asked"], k, arguments["policy"].verify)
+        verb = "take"
+    if "errand" in arguments:
         errand = arguments.pop("errand")
         arguments["compute"] = lambda cid, values: errand.value(INDEX[cid], values)
-    count: Counter[str] = getattr(model, step.verb)(**arguments)
-    if step.verb == "run" and count["failed"] and not step.arguments.get("keep_going"):
+    if verb == "prune":
+        arguments["size"] = size_of
+    count: Counter[str] = getattr(model, verb)(**arguments)
+    if verb == "run" and count["failed"] and not step.arguments.get("keep_going"):
         return "RunError"
     return +count
+
+
+def copied(model: Model) -> Model:
+    """Another one that holds the same."""
+    other = copy.copy(model)
+    other.rows, other.offers = dict(model.rows), set(model.offers)
+    return other
 
 
 class World:
@@ -193,14 +215,27 @@ class World:
         self.do(Step("take", name, arguments))
 
     def do_invalidate(self, name: str, derived: bool = False) -> None:
-        self.do(self.some_withdrawal(name, derived))
+        self.tried(self.some_withdrawal(name, derived))
 
     def do_derived(self, name: str) -> None:
         self.do_invalidate(name, derived=True)
 
     def do_forget(self, name: str) -> None:
         cids = self.rng.sample(CIDS, self.rng.randint(1, 4))
-        self.do(Step("forget", name, {"cids": cids, "derived": self.rng.random() < 0.5}))
+        self.tried(Step("forget", name, {"cids": cids, "derived": self.rng.random() < 0.5}))
+
+    def do_prune(self, name: str) -> None:
+        self.tried(self.some_pruning(name))
+
+    def do_quorum(self, name: str) -> None:
+        """What several peers agree on; some of them break off."""
+        rng = self.rng
+        peers = rng.sample(PEERS, rng.randint(2, 4))
+        answers = {peer: self.offer(peer, name) for peer in peers}
+        cuts = {peer: cut for peer, records in answers.items() if (cut := self.cut(records)) is not None}
+        arguments = {"answers": answers, "cuts": cuts, "k": rng.randint(1, len(peers)), "asked": rng.choice(peers)}
+        arguments |= {"policy": self.policies[name], "mirror": rng.random() < 0.03}
+        self.do(Step("take_agreed", name, arguments))
 
     def do_export(self, name: str) -> None:
         """What is offered, by whom it rests on."""
@@ -210,7 +245,7 @@ class World:
 
     def do_policy(self, name: str) -> None:
         self.policies[name] = self.some_policy()
-        self.trace[-1] = f"policy of {name}: {self.policies[name]}"
+        self.trace[-1] = f"another policy at {name}"
 
     def do_crash(self, name: str) -> None:
         """The mapping breaks while it is written: it holds what it held before, or, tried again, what it should."""
@@ -222,7 +257,7 @@ class World:
         with contextlib.suppress(OSError):
             self.feds[name], _ = self.perform(self.feds[name], step)
         mapping.fuse = None
-        self.either(name, after)
+        self.one_of(name, self.models[name], after)
 
     def do_reopen(self, name: str) -> None:
         """What is in memory is wrapped anew, with its origins: what was beside the results is gone."""
@@ -237,20 +272,20 @@ class World:
 
     def model_after(self, name: str, step: Step) -> Model:
         """The model as it would be after the step."""
-        after = copy.copy(self.models[name])
-        after.rows, after.offers = dict(after.rows), set(after.offers)
+        after = copied(self.models[name])
         expected(after, step)
         return after
 
-    def either(self, name: str, after: Model) -> None:
-        """The instance is as it was before the step or after it; so is the model from here on."""
+    def one_of(self, name: str, *possible: Model) -> None:
+        """The instance holds what one of these holds; so does the model from here on. Raises `Difference`."""
         self.feds[name] = self.older[name] = fresh = self.fresh(self.feds[name])
-        not_before = differences(fresh, self.models[name], everything=True)
-        if not_before:
-            self.models[name] = after
-            not_after = differences(fresh, after, everything=True)
-            if not_after:
-                raise Difference(f"{name} is not as before the crash ({not_before}), and not as after it ({not_after})")
+        wrong = []
+        for model in possible:
+            wrong.append(differences(fresh, model, everything=True))
+            if not wrong[-1]:
+                self.models[name] = model
+                return
+        raise Difference(f"{name}: neither before the crash nor after it: " + ", and ".join(wrong))
 
     # --- what is chosen ---------------------------------------------------------------------
 
@@ -281,12 +316,26 @@ class World:
 
     def some_pull(self, name: str) -> Step:
         asked = self.other(name)
-        records = self.offer(asked, name)
+        mirror = self.rng.random() < 0.15
+        records = self.offer(asked, name, whole=0.8 if mirror else 0.25)
         arguments = {"records": records, "policy": self.policies[name], "asked": asked, "cut": self.cut(records)}
-        return Step("take", name, arguments)
+        return Step("take", name, {**arguments, "mirror": mirror})
 
     def some_withdrawal(self, name: str, derived: bool = False) -> Step:
         return Step("invalidate", name, {"peer": self.rng.choice(PEERS), "derived": derived})
+
+    def some_pruning(self, name: str) -> Step:
+        rng, held = self.rng, self.models[name].rows
+        total = sum(size_of(cid, row.value) for cid, row in held.items())
+        most = rng.randrange(total + 9) if rng.random() < 0.5 else rng.randrange(900)
+        keep = rng.sample(sorted(held), min(len(held), rng.randrange(4)))
+        return Step("prune", name, {"max_bytes": most, "keep": keep})
+
+    def tried(self, step: Step) -> None:
+        """Do it, now and then dry before."""
+        if self.rng.random() < 0.3:
+            self.do(Step(step.verb, step.at, {**step.arguments, "dry_run": True}))
+        self.do(step)
 
     def cut(self, records: list[Offered]) -> int | None:
         return self.rng.randint(0, len(records)) if self.rng.random() < 0.08 else None
@@ -305,10 +354,10 @@ class World:
             raise Difference(f"{name} exports other records than the model, the first of them: {first}")
         return real
 
-    def offer(self, peer: str, to: str) -> list[Offered]:
-        """What a peer sends, which is what it holds, or a lie."""
+    def offer(self, peer: str, to: str, whole: float = 0.25) -> list[Offered]:
+        """What a peer sends, which is what it holds, or some of it, or a lie. whole: how likely it is all."""
         rng = self.rng
-        cids = rng.sample(CIDS, rng.randint(1, 12)) if rng.random() < 0.75 else None
+        cids = rng.sample(CIDS, rng.randint(1, 12)) if rng.random() >= whole else None
         if peer in self.feds:
             records = self.exported(peer, cids)
         else:

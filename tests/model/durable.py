@@ -24,7 +24,7 @@ import artdag_fed
 from artdag_fed import DiskCache, Federation, grouping
 from artdag_fed.caches import disk
 from tests.crash.child import dies_at
-from tests.model.driver import WEIGHTS, World
+from tests.model.driver import WEIGHTS, World, copied
 from tests.model.verbs import Done, Step, perform
 
 __all__ = ["DISK_EPISODE", "DiskWorld", "Killer", "Second"]
@@ -174,14 +174,21 @@ class DiskWorld(World):
     def do_crash(self, name: str) -> None:
         """kill -9 in the midst of it."""
         rng = self.rng
-        make = rng.choice((self.some_run, self.some_pull, self.some_pull, self.some_withdrawal))
+        make = rng.choice((self.some_run, self.some_pull, self.some_pull, self.some_withdrawal, self.some_pruning))
         step = make(name)
         at = (rng.randint(1, MOST_STATEMENTS), 0) if rng.random() < 0.5 else (0, rng.randint(1, MOST_STEPS))
         self.trace[-1] = f"killed at {at} in {step}"
         after = self.model_after(name, step)
         ended = self._killer.ask(self.folder(name), step, *at)
         assert ended in (0, -signal.SIGKILL), f"the child ended with {ended}"
-        self.counts["kills"] += ended != 0
         if ended == 0:
-            self.models[name] = after
-        self.either(name, after)
+            self.one_of(name, after)
+            return
+        self.counts["kills"] += 1
+        before = self.models[name]
+        possible = [before, after]
+        if step.verb == "prune":  # in batches, first of what came from others
+            between = copied(before)
+            between.rows = {cid: r for cid, r in before.rows.items() if cid in after.rows or r.peer is None}
+            possible.append(between)
+        self.one_of(name, *possible)

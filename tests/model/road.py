@@ -62,4 +62,5 @@ def quorum(answers: Mapping[str, list[Offered]], asked: str, k: int, verify: boo
     anyone = Policy(frozenset(answers), None, verify)
     own = {peer: [r for r in said if r.peer == peer and not verdict(r, anyone, peer)] for peer, said in answers.items()}
     words = {peer: {r.cid: {s.value for s in said if s.cid == r.cid} for r in said} for peer, said in own.items()}
-    return [r for r in own[asked] if sum(word.get(r.cid) == {r.value} for word in words.values()) >= k]
+    agree = {(r.cid, r.value): [peer for peer in own if words[peer].get(r.cid) == {r.value}] for r in own[asked]}
+    return [r for r in own[asked] if asked in agree[r.cid, r.value] and len(agree[r.cid, r.value]) >= k]

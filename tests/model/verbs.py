@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any, Final
 
 import artdag_fed
@@ -46,7 +48,26 @@ class Step:
     arguments: dict[str, Any]
 
     def __str__(self) -> str:
-        return f"{self.verb} at {self.at}: {self.arguments}"
+        return f"{self.verb} at {self.at}: {_brief(self.arguments)}"
+
+
+def _brief(value: Any) -> str:
+    """As short as it can be told, and the same under every hash seed: nodes by their numbers."""
+    if isinstance(value, Offered):
+        more = [word for word, said in (("no recipe", not value.recipe), (value.flaw, value.flaw)) if said]
+        more += [f"signed {value.signer}"] if value.signer else []
+        resting = f" on {_brief(value.lineage)}" if value.lineage else ""
+        return f"<{INDEX[value.cid]}={value.value} by {value.peer}{resting}{''.join(', ' + word for word in more)}>"
+    if isinstance(value, Errand):
+        return f"runner of {value.liar}, wrong at {_brief(value.wrong)}, failing at {_brief(value.fails)}"
+    if isinstance(value, Policy):
+        return f"trusting {_brief(value.trusted)} resting on {_brief(value.lineage)}{', verified' * value.verify}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_brief(item)}" for key, item in value.items() if item not in (None, False))
+    if isinstance(value, list | tuple | frozenset):
+        items = sorted(value) if isinstance(value, frozenset) else value
+        return f"[{' '.join(map(_brief, items))}]"
+    return str(INDEX.get(value, value))
 
 
 class BrokenRoad(OSError):
@@ -96,36 +117,77 @@ def _answer(records: Iterable[Offered], cut: int | None) -> Iterator[Record]:
         raise BrokenRoad("cut")
 
 
+def _road(records: list[Offered], cut: int | None, _: str) -> Iterator[Record]:
+    return _answer(records, cut)
+
+
 def _counted(report: Report) -> Counter[str]:
     count = Counter(report.rejected)
     count.update(
         admitted=report.admitted, unchanged=report.unchanged, conflicts=report.conflicts, dropped=report.dropped
     )
     count.update({f"rests on {peer}": number for peer, number in report.resting_on.items()})
+    if not report.dropped:  # it was a dry run, or nothing went
+        count["dropped"] = sum(total.results for total in report.dropping.values())
     return +count
 
 
 # --- the verbs ----------------------------------------------------------------------------------
 
 
-def take(fed: Federation, records: list[Offered], policy: Policy, asked: str = "", cut: int | None = None) -> Any:
+def take(
+    fed: Federation,
+    records: list[Offered],
+    policy: Policy,
+    asked: str = "",
+    mirror: bool = False,
+    cut: int | None = None,
+) -> Any:
     trusted_lineage = None if policy.lineage is None else policy.lineage.__contains__
     trusted, verify = policy.trusted.__contains__, VERIFY if policy.verify else None
     more: dict[str, Any] = {"verify": verify, "trusted_lineage": trusted_lineage}
     if not asked:
         fed = artdag_fed.import_(fed, _answer(records, cut), trusted, **more)
     else:
-        fed = artdag_fed.pull(fed, lambda _: _answer(records, cut), asked, trusted, **more)
+        fed = artdag_fed.pull(fed, lambda _: _answer(records, cut), asked, trusted, mirror=mirror, **more)
     return fed, _counted(fed.report)
 
 
-def invalidate(fed: Federation, peer: str, derived: bool) -> Any:
-    fed = artdag_fed.invalidate(fed, peer, derived=derived)
+def take_agreed(
+    fed: Federation,
+    answers: dict[str, list[Offered]],
+    cuts: dict[str, int],
+    k: int,
+    policy: Policy,
+    asked: str,
+    mirror: bool = False,
+) -> Any:
+    """A pull of what at least `k` agree on. cuts: after how many records an answer breaks off."""
+    roads = {peer: partial(_road, records, cuts.get(peer)) for peer, records in answers.items()}
+    verify = VERIFY if policy.verify else None
+    fetch = artdag_fed.quorum(roads, k, verify=verify)
+    lineage = None if policy.lineage is None else policy.lineage.__contains__
+    try:
+        fed = artdag_fed.pull(
+            fed, fetch, asked, policy.trusted.__contains__, verify=verify, trusted_lineage=lineage, mirror=mirror
+        )
+    except ValueError:
+        return fed, "ValueError"
     return fed, _counted(fed.report)
 
 
-def forget(fed: Federation, cids: list[str], derived: bool) -> Any:
-    fed = artdag_fed.forget(fed, cids, derived=derived)
+def invalidate(fed: Federation, peer: str, derived: bool, dry_run: bool = False) -> Any:
+    fed = artdag_fed.invalidate(fed, peer, derived=derived, dry_run=dry_run)
+    return fed, _counted(fed.report)
+
+
+def forget(fed: Federation, cids: list[str], derived: bool, dry_run: bool = False) -> Any:
+    fed = artdag_fed.forget(fed, cids, derived=derived, dry_run=dry_run)
+    return fed, _counted(fed.report)
+
+
+def prune(fed: Federation, max_bytes: int, keep: list[str], dry_run: bool = False) -> Any:
+    fed = artdag_fed.prune(fed, max_bytes=max_bytes, keep=keep, dry_run=dry_run)
     return fed, _counted(fed.report)
 
 
@@ -159,4 +221,13 @@ def run(
     return done.federation, +count
 
 
-VERBS: Final[Mapping[str, Callable[..., Any]]] = {"take": take, "invalidate": invalidate, "forget": forget, "run": run}
+VERBS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
+    {
+        "take": take,
+        "take_agreed": take_agreed,
+        "invalidate": invalidate,
+        "forget": forget,
+        "prune": prune,
+        "run": run,
+    }
+)

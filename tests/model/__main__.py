@@ -103,6 +103,8 @@ def found_all(
                 counts, differs, _ = drive(seed, within, make, length=length)
             found = f"found at step {counts['steps']:,}" if differs else f"NOT FOUND within {within:,} steps"
             print(f"{name} ({where}): {found}", flush=True)
+            if len(wanted) == 1:
+                print(differs)
             missed += not differs
     return not missed
 

@@ -10,22 +10,23 @@ missing recipes and lineage, two results for one cid.
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections import Counter
 from collections.abc import Callable, Mapping
 from hashlib import sha256
-from itertools import zip_longest
 from random import Random
 from typing import Any, Final, NamedTuple
 
 import artdag_fed
 from artdag_fed import Federation
+from artdag_fed.instance import cache_of
+from tests.model.choosing import Choices
+from tests.model.comparing import Difference, copied, differences, expected, shown
 from tests.model.reference import Model
-from tests.model.road import Offered, Policy, quorum
-from tests.model.universe import CIDS, INDEX, INPUTS, INSTANCES, PEERS, PRIME, digest_of, size_of, wrong_by
-from tests.model.verbs import Done, Errand, Step, perform, value_for
+from tests.model.road import conflicts
+from tests.model.universe import CIDS, INDEX, INPUTS, INSTANCES, PEERS, digest_of
+from tests.model.verbs import Done, Step, perform
 
-__all__ = ["EPISODE", "Difference", "Driven", "World", "drive"]
+__all__ = ["EPISODE", "Driven", "World", "drive"]
 
 EPISODE = 500  # steps with the same instances: by then they have met in every way, and few offers have piled up
 ALL_OF_IT = 50  # steps between two comparisons of everything
@@ -42,14 +43,12 @@ WEIGHTS: Final[Mapping[str, int]] = {
     "export": 4,
     "quorum": 6,
     "prune": 3,
+    "challenge": 5,
+    "conflicts": 3,
     "policy": 3,
     "crash": 3,
     "reopen": 1,
 }
-
-
-class Difference(AssertionError):
-    """The real instances do not hold what the model holds."""
 
 
 class Fragile(dict[str, Any]):
@@ -66,44 +65,9 @@ class Fragile(dict[str, Any]):
         super().__setitem__(cid, result)
 
 
-def expected(model: Model, step: Step) -> Done:
-    """Do the step with the model."""
-    verb, arguments = step.verb, dict(step.arguments)
-    if arguments.pop("cut", None) is not None:
-        return "TransportError"
-    if arguments.pop("dry_run", False):
-        model = copied(model)
-    if verb == "take_agreed":
-        answers, cuts, k = (arguments.pop(name) for name in ("answers", "cuts", "k"))
-        if arguments["mirror"]:
-            return "ValueError"
-        if arguments["asked"] in cuts:
-            return "TransportError"
-        heard = {peer: records for peer, records in answers.items() if peer not in cuts}
-        arguments["records"] = quorum(heard, arguments["asked"], k, arguments["policy"].verify)
-        verb = "take"
-    if "errand" in arguments:
-        errand = arguments.pop("errand")
-        arguments["compute"] = lambda cid, values: errand.value(INDEX[cid], values)
-    if verb == "prune":
-        arguments["size"] = size_of
-    count: Counter[str] = getattr(model, verb)(**arguments)
-    if verb == "run" and count["failed"] and not step.arguments.get("keep_going"):
-        return "RunError"
-    return +count
-
-
-def copied(model: Model) -> Model:
-    """Another one that holds the same."""
-    other = copy.copy(model)
-    other.rows, other.offers = dict(model.rows), set(model.offers)
-    return other
-
-
-class World:
+class World(Choices):
     """Four instances in memory and their models, and what happens to them."""
 
-    in_order = False
     weights: Mapping[str, int] = WEIGHTS
 
     def __init__(self, seed: str) -> None:
@@ -139,7 +103,7 @@ class World:
         want = expected(self.models[name], step)
         after, said = self.perform(fed, step)
         if said != want:
-            raise Difference(f"it says {_shown(said)}, the model {_shown(want)}")
+            raise Difference(f"it says {shown(said)}, the model {shown(want)}")
         # What an error leaves is known from the cache: the value that was given is older.
         self.feds[name] = self.fresh(after) if isinstance(said, str) else after
         if self.rng.random() < 0.3:
@@ -192,9 +156,7 @@ class World:
         step = Step("run", name, {"targets": [rng.choice(missing)], "errand": self.errand(name)})
         step.arguments["meanwhile"] = meanwhile
         self.do(step)
-        # What is computed again is committed as it is needed again: in how many commits, and which order, is free.
-        cache: Any = self.feds[name].cache
-        model.rows = {cid: model.rows[cid] for cid, _ in cache.inventory()}
+        self.adopt_order(name)  # what is computed again is committed as it is needed again, in any number of commits
 
     def do_pull(self, name: str) -> None:
         self.do(self.some_pull(name))
@@ -226,6 +188,29 @@ class World:
 
     def do_prune(self, name: str) -> None:
         self.tried(self.some_pruning(name))
+
+    def do_challenge(self, name: str) -> None:
+        self.do(self.some_challenge(name))
+        self.adopt_order(name)
+
+    def do_conflicts(self, name: str) -> None:
+        """What was offered for the same cid, and differs."""
+        told = {
+            conflict.cid: {(offer.digest, offer.peer, offer.lineage) for offer in conflict.offers}
+            for conflict in artdag_fed.conflicts(self.feds[name])
+        }
+        want = {
+            cid: {(digest_of(cid, value), peer, lineage) for value, peer, lineage in offers}
+            for cid, offers in conflicts(self.models[name].offers).items()
+        }
+        if told != want:
+            differ = [INDEX[cid] for cid in sorted(told.keys() | want.keys()) if told.get(cid) != want.get(cid)]
+            raise Difference(f"{name} tells of other conflicts than the model at nodes {differ}")
+
+    def adopt_order(self, name: str) -> None:
+        """Let the model have stored things in the order in which the instance has, where that is promised by none."""
+        model, cache = self.models[name], cache_of(self.feds[name])
+        model.rows = {cid: model.rows[cid] for cid, _ in cache.inventory()}
 
     def do_quorum(self, name: str) -> None:
         """What several peers agree on; some of them break off."""
@@ -268,6 +253,12 @@ class World:
         model.offers = set()
         self.compare(name)
 
+    def tried(self, step: Step) -> None:
+        """Do it, now and then dry before."""
+        if self.rng.random() < 0.3:
+            self.do(Step(step.verb, step.at, {**step.arguments, "dry_run": True}))
+        self.do(step)
+
     # --- a crash ----------------------------------------------------------------------------
 
     def model_after(self, name: str, step: Step) -> Model:
@@ -286,153 +277,6 @@ class World:
                 self.models[name] = model
                 return
         raise Difference(f"{name}: neither before the crash nor after it: " + ", and ".join(wrong))
-
-    # --- what is chosen ---------------------------------------------------------------------
-
-    def other(self, name: str) -> str:
-        return self.rng.choice([other for other in PEERS if other != name])
-
-    def some_policy(self) -> Policy:
-        rng = self.rng
-        trusted = frozenset(peer for peer in PEERS if rng.random() < 0.85)
-        lineage = frozenset(peer for peer in PEERS if rng.random() < 0.85) if rng.random() < 0.3 else None
-        return Policy(trusted, lineage, rng.random() < 0.4)
-
-    def errand(self, name: str) -> Errand:
-        lies = self.rng.random() < 0.15
-        return Errand(name, frozenset(self.rng.sample(range(len(CIDS)), 2)) if lies else frozenset())
-
-    def some_run(self, name: str) -> Step:
-        rng = self.rng
-        errand = self.errand(name)
-        targets = rng.sample(CIDS, 2) if rng.random() < 0.3 else [rng.choice(CIDS)]
-        arguments: dict[str, Any] = {"targets": targets, "errand": errand, "refresh": rng.random() < 0.08}
-        if rng.random() < 0.1:
-            fails = frozenset(rng.sample(range(len(CIDS)), 3))
-            arguments.update(errand=Errand(name, errand.wrong, fails), keep_going=rng.random() < 0.6)
-        if rng.random() < 0.15:
-            arguments["trusted"] = self.policies[name].trusted
-        return Step("run", name, arguments)
-
-    def some_pull(self, name: str) -> Step:
-        asked = self.other(name)
-        mirror = self.rng.random() < 0.15
-        records = self.offer(asked, name, whole=0.8 if mirror else 0.25)
-        arguments = {"records": records, "policy": self.policies[name], "asked": asked, "cut": self.cut(records)}
-        return Step("take", name, {**arguments, "mirror": mirror})
-
-    def some_withdrawal(self, name: str, derived: bool = False) -> Step:
-        return Step("invalidate", name, {"peer": self.rng.choice(PEERS), "derived": derived})
-
-    def some_pruning(self, name: str) -> Step:
-        rng, held = self.rng, self.models[name].rows
-        total = sum(size_of(cid, row.value) for cid, row in held.items())
-        most = rng.randrange(total + 9) if rng.random() < 0.5 else rng.randrange(900)
-        keep = rng.sample(sorted(held), min(len(held), rng.randrange(4)))
-        return Step("prune", name, {"max_bytes": most, "keep": keep})
-
-    def tried(self, step: Step) -> None:
-        """Do it, now and then dry before."""
-        if self.rng.random() < 0.3:
-            self.do(Step(step.verb, step.at, {**step.arguments, "dry_run": True}))
-        self.do(step)
-
-    def cut(self, records: list[Offered]) -> int | None:
-        return self.rng.randint(0, len(records)) if self.rng.random() < 0.08 else None
-
-    def exported(
-        self, name: str, cids: list[str] | None = None, trusted: frozenset[str] | None = None
-    ) -> list[Offered]:
-        """What the instance exports, which is what the model exports."""
-        trust = None if trusted is None else trusted.__contains__
-        real = list(map(value_for, artdag_fed.export(self.feds[name], name, cids, trusted=trust)))
-        want = self.models[name].export(name, cids, trusted)
-        if self.in_order and cids is None:
-            want.sort()
-        if real != want:
-            first = [(r, w) for r, w in zip_longest(real, want) if r != w][:1]
-            raise Difference(f"{name} exports other records than the model, the first of them: {first}")
-        return real
-
-    def offer(self, peer: str, to: str, whole: float = 0.25) -> list[Offered]:
-        """What a peer sends, which is what it holds, or some of it, or a lie. whole: how likely it is all."""
-        rng = self.rng
-        cids = rng.sample(CIDS, rng.randint(1, 12)) if rng.random() >= whole else None
-        if peer in self.feds:
-            records = self.exported(peer, cids)
-        else:
-            records = [Offered(cid, rng.randrange(PRIME), peer, frozenset()) for cid in cids or CIDS[::3]]
-        if self.policies[to].verify and rng.random() < 0.9:
-            records = [r._replace(signer=peer) for r in records]
-        if rng.random() < 0.25:
-            records = self.tampered(records)
-        return records
-
-    def tampered(self, records: list[Offered]) -> list[Offered]:
-        rng, done = self.rng, list(records)
-        for _ in range(rng.randint(1, 3)):
-            if not done:
-                break
-            at = rng.randrange(len(done))
-            r, who = done[at], rng.choice(PEERS)
-            lie = wrong_by(r.value, who)
-            done[at] = rng.choice(
-                (
-                    r._replace(value=lie),
-                    r._replace(value=lie, signer="stale" if r.signer else ""),
-                    r._replace(lineage=frozenset(), signer=r.signer),
-                    r._replace(lineage=r.lineage | {who}),
-                    r._replace(peer=who),
-                    r._replace(peer=who, signer=who),
-                    r._replace(signer=who),
-                    r._replace(signer=""),
-                    r._replace(flaw="corrupt"),
-                    r._replace(flaw="recipe"),
-                    r._replace(recipe=False),
-                )
-            )
-            if rng.random() < 0.2:
-                done.insert(rng.randint(0, len(done)), r)  # two things about one cid
-        return done
-
-
-def differences(fed: Federation, model: Model, everything: bool = False) -> str:
-    """What the instance holds and the model does not, or the other way round; "" where they are the same."""
-    cache: Any = fed.cache
-    rows = model.rows
-    loaded = cache.load(rows)
-    if len(loaded) != len(rows) or len(cache) != len(rows):
-        return f"holds {_numbers(cache)}, the model {_numbers(rows)}"
-    for cid, (held, result) in loaded.items():
-        row = rows[cid]
-        origin = held.origin
-        if origin.peer != row.peer or origin.lineage != row.lineage:
-            return f"has node {INDEX[cid]} from {origin}, the model from {row.peer} resting on {sorted(row.lineage)}"
-        if int(result.rstrip(b".")) != row.value:
-            return f"has {result[:8]!r} for node {INDEX[cid]}, the model {row.value}"
-    if not everything:
-        return ""
-    views = dict(fed.provenance), dict(fed.lineage)
-    if views != (
-        {cid: row.peer for cid, row in rows.items() if row.peer is not None},
-        {cid: row.lineage for cid, row in rows.items() if row.lineage},
-    ):
-        return "shows other provenance or lineage than it keeps"
-    inventory = dict(cache.inventory())
-    if list(inventory) != list(rows):
-        return f"has stored {[INDEX[cid] for cid in inventory]} in this order, the model {[INDEX[cid] for cid in rows]}"
-    for cid, made in inventory.items():
-        row = rows[cid]
-        inputs = () if row.made is None else zip(INPUTS[cid], row.made, strict=True)
-        of = "" if row.made is None else sha256("".join(digest_of(i, v) for i, v in inputs).encode()).hexdigest()
-        if (made.digest, made.inputs_digest, bool(made.recipe)) != (digest_of(cid, row.value), of, row.recipe):
-            return f"remembers node {INDEX[cid]} as {made}, the model as {row}"
-    offers = {(o.cid, o.digest, o.peer, o.lineage) for o in cache.offers()}
-    want = {(cid, digest_of(cid, value), peer, lineage) for cid, value, peer, lineage in model.offers}
-    if offers != want:
-        more, less = offers - want, want - offers
-        return f"keeps {len(more)} offers that the model does not {_some(more)}, and lacks {len(less)} {_some(less)}"
-    return ""
 
 
 class Driven(NamedTuple):
@@ -479,17 +323,3 @@ def drive(
         episode += 1
         told(counts["steps"])
     return Driven(counts, "", state.hexdigest())
-
-
-def _shown(done: Done) -> str:
-    return done if isinstance(done, str) else str(dict(sorted(done.items())))
-
-
-def _numbers(cids: Any) -> list[int]:
-    return sorted(INDEX[cid] for cid in cids)
-
-
-def _some(offers: set[Any]) -> str:
-    return "".join(
-        f" {INDEX[cid]} by {peer} on {sorted(lineage)}," for cid, _, peer, lineage in sorted(offers, key=str)[:3]
-    )

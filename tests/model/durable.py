@@ -24,7 +24,8 @@ import artdag_fed
 from artdag_fed import DiskCache, Federation, grouping
 from artdag_fed.caches import disk
 from tests.crash.child import dies_at
-from tests.model.driver import WEIGHTS, World, copied
+from tests.model.comparing import copied
+from tests.model.driver import WEIGHTS, World
 from tests.model.verbs import Done, Step, perform
 
 __all__ = ["DISK_EPISODE", "DiskWorld", "Killer", "Second"]
@@ -174,7 +175,8 @@ class DiskWorld(World):
     def do_crash(self, name: str) -> None:
         """kill -9 in the midst of it."""
         rng = self.rng
-        make = rng.choice((self.some_run, self.some_pull, self.some_pull, self.some_withdrawal, self.some_pruning))
+        makers = self.some_run, self.some_pull, self.some_withdrawal, self.some_pruning, self.some_challenge
+        make = rng.choice(makers)
         step = make(name)
         at = (rng.randint(1, MOST_STATEMENTS), 0) if rng.random() < 0.5 else (0, rng.randint(1, MOST_STEPS))
         self.trace[-1] = f"killed at {at} in {step}"

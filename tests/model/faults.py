@@ -13,9 +13,9 @@ from types import MappingProxyType
 from typing import Any, Final
 from unittest import mock
 
-from artdag_fed import MemoryCache, Record, federation
+from artdag_fed import MemoryCache, Record, TransportError, challenging, federation, importing, pruning
 from artdag_fed.admission import Gate
-from artdag_fed.cache import Changes, Entry, Origin
+from artdag_fed.cache import Changes, Entry, Origin, OriginCache
 from artdag_fed.caches import disk, disk_commit, disk_origins
 from artdag_fed.caches.evidence import lineage_text
 from artdag_fed.caches.memory_offers import Offers
@@ -143,6 +143,55 @@ def purge_of_a_live_row_on_disk() -> AbstractContextManager[Any]:
     return mock.patch.object(disk, "drop", dropped)
 
 
+def recall_on_a_cut_answer() -> AbstractContextManager[Any]:
+    """What came before the cut counts as all that is offered."""
+    real = importing._import
+
+    def imported(
+        cache: OriginCache, gate: Gate, records: Any, observe: Any, asked: str = "", recall: Any = None
+    ) -> Any:
+        try:
+            return real(cache, gate, records, observe, asked, recall)
+        except TransportError:
+            cache.commit(Changes(recall=recall))
+            raise
+
+    return mock.patch.object(importing, "_import", imported)
+
+
+def vindication_without_the_input_check() -> AbstractContextManager[Any]:
+    """What was made here is held to be made from what stands now, whatever that is."""
+    judge = challenging.Work._judge
+
+    def judged(self: Any, cid: str, inputs: tuple[str, ...]) -> None:
+        made = self._standing.made.get(cid)
+        if made is None or not made.inputs_digest:
+            judge(self, cid, inputs)
+            return
+        with mock.patch.object(self._standing, "inputs_digest", lambda _: made.inputs_digest):
+            judge(self, cid, inputs)
+
+    return mock.patch.object(challenging.Work, "_judge", judged)
+
+
+def what_rests_on_a_refuted_result_stays() -> AbstractContextManager[Any]:
+    judge = challenging.Work._judge
+
+    def judged(self: Any, cid: str, inputs: tuple[str, ...]) -> None:
+        judge(self, cid, inputs)
+        self.found.dropped.pop(cid, None)
+
+    return mock.patch.object(challenging.Work, "_judge", judged)
+
+
+def prune_of_a_kept_result() -> AbstractContextManager[Any]:
+    return mock.patch.object(pruning, "_with_inputs", lambda cache, named: set())
+
+
+def prune_of_what_a_kept_one_was_built_on() -> AbstractContextManager[Any]:
+    return mock.patch.object(pruning, "_with_inputs", lambda cache, named: set(named))
+
+
 FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         "origin dropped on import": origin_dropped_on_import,
@@ -153,7 +202,12 @@ FAULTS: Final[Mapping[str, Fault]] = MappingProxyType(
         "local overwritten by import": local_overwritten_by_import,
         "conflict unreported": conflict_unreported,
         "conflict not kept": conflict_not_kept,
+        "recall on a cut answer": recall_on_a_cut_answer,
+        "vindication without the input check": vindication_without_the_input_check,
+        "what rests on a refuted result stays": what_rests_on_a_refuted_result_stays,
         "purge of a live row": purge_of_a_live_row,
+        "prune of a kept result": prune_of_a_kept_result,
+        "prune of what a kept one was built on": prune_of_what_a_kept_one_was_built_on,
     }
 )
 ON_DISK: Final[Mapping[str, Fault]] = MappingProxyType(

@@ -47,10 +47,6 @@ class Model:
     def _below(self, cid: str) -> tuple[str, ...]:
         return self.inputs[cid] if cid in self.rows and self.rows[cid].recipe else ()
 
-    def conflicts(self) -> dict[str, set[Any]]:
-        about = {cid: {offer[1:] for offer in self.offers if offer[0] == cid} for cid, *_ in self.offers}
-        return {cid: offers for cid, offers in about.items() if len({value for value, *_ in offers}) > 1}
-
     def export(self, name: str, cids: Iterable[str] | None = None, trusted: Peers | None = None) -> list[Offered]:
         held = [(cid, self.rows[cid]) for cid in (self.rows if cids is None else cids) if cid in self.rows]
         good = [(cid, row) for cid, row in held if trusted is None or row.peers <= trusted]
@@ -86,7 +82,9 @@ class Model:
                 left -= size(cid, row.value)
         return self._drop(gone)
 
-    def challenge(self, compute: Compute, peer: str | None, chosen: Collection[str]) -> Counter[str]:
+    def challenge(
+        self, compute: Compute, same: Callable[[str, int, int], bool], peer: str | None, chosen: Collection[str]
+    ) -> Counter[str]:
         """Of `chosen`, what came from the peer (None: from anyone) is computed again, inputs first."""
         count, replaced, bad = Counter[str](), dict[str, Row](), dict[str, Peers]()
         for cid in [cid for cid in self.inputs if cid in self.rows]:
@@ -96,6 +94,7 @@ class Model:
             now = made_here(row.value, tuple(self.rows[i] for i in below if whole))
             if row.peer is not None and peer in (None, row.peer) and cid in chosen:
                 value = compute(cid, now.made or ()) if whole else None
+                value = row.value if value is not None and same(cid, row.value, value) else value
                 count["unchecked" if value is None else "confirmed" if value == row.value else "refuted"] += 1
                 if value is not None:
                     self.offers = {offer for offer in self.offers if offer[0] != cid}

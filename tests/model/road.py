@@ -64,3 +64,9 @@ def quorum(answers: Mapping[str, list[Offered]], asked: str, k: int, verify: boo
     words = {peer: {r.cid: {s.value for s in said if s.cid == r.cid} for r in said} for peer, said in own.items()}
     agree = {(r.cid, r.value): [peer for peer in own if words[peer].get(r.cid) == {r.value}] for r in own[asked]}
     return [r for r in own[asked] if asked in agree[r.cid, r.value] and len(agree[r.cid, r.value]) >= k]
+
+
+def conflicts(offers: set[tuple[str, int, str | None, Peers]]) -> dict[str, set[tuple[int, str | None, Peers]]]:
+    """What was offered for each cid for which there were different values."""
+    about = {cid: {(v, peer, lineage) for c, v, peer, lineage in offers if c == cid} for cid, *_ in offers}
+    return {cid: some for cid, some in about.items() if len({value for value, *_ in some}) > 1}

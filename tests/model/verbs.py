@@ -14,11 +14,11 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import artdag_fed
-from artdag_fed import Dag, Federation, FederationError, Record, Report
+from artdag_fed import Dag, Federation, FederationError, Record, Report, Runner
 from tests.model.road import Offered, Policy
 from tests.model.universe import CIDS, INDEX, NODES, SIGNERS, VERIFY, compute, spell, value_of, wrong_by
 
-__all__ = ["Done", "Errand", "Step", "perform", "record_of", "value_for"]
+__all__ = ["NEAR", "Done", "Errand", "Step", "perform", "record_of", "value_for"]
 
 Done = Counter[str] | str
 """What the report says in numbers, or the name of what was raised."""
@@ -68,6 +68,10 @@ def _brief(value: Any) -> str:
         items = sorted(value) if isinstance(value, frozenset) else value
         return f"[{' '.join(map(_brief, items))}]"
     return str(INDEX.get(value, value))
+
+
+NEAR: Final = 2
+"""What `near` takes for right: so much do some peers' lies differ from the truth, and no others."""
 
 
 class BrokenRoad(OSError):
@@ -191,6 +195,35 @@ def prune(fed: Federation, max_bytes: int, keep: list[str], dry_run: bool = Fals
     return fed, _counted(fed.report)
 
 
+def runner_of(errand: Errand, before: Callable[[int], object] = lambda n: None) -> Runner:
+    """The runner that does the errand; `before` is told of each node."""
+
+    def runner(op: str, inputs: tuple[bytes, ...], params: Mapping[str, Any]) -> bytes:
+        n = params["n"]
+        before(n)
+        value = errand.value(n, tuple(map(value_of, inputs)))
+        if value is None:
+            raise ValueError("this node fails")
+        return spell(n, value)
+
+    return runner
+
+
+def near(held: bytes, computed: bytes) -> bool:
+    """A comparator: what differs by little is right."""
+    return abs(value_of(held) - value_of(computed)) <= NEAR
+
+
+def challenge(
+    fed: Federation, errand: Errand, peer: str | None, sample: int | None, seed: int, near_ops: list[str]
+) -> Any:
+    same = dict.fromkeys(near_ops, near)
+    found = artdag_fed.challenge(fed, runner_of(errand), peer=peer, sample=sample, seed=seed, same=same)
+    count = Counter(confirmed=len(found.confirmed), refuted=len(found.refuted), unchecked=len(found.unchecked))
+    count.update(vindicated=len(found.vindicated), gone=len(found.dropped))
+    return found.federation, +count
+
+
 def run(
     fed: Federation,
     targets: list[str],
@@ -202,19 +235,15 @@ def run(
 ) -> Any:
     left = [] if meanwhile is None else [meanwhile]
 
-    def runner(op: str, inputs: tuple[bytes, ...], params: Any) -> bytes:
-        n = params["n"]
+    def before(n: int) -> None:
         if left and CIDS[n] == targets[0]:
             peer, derived, records, policy = left.pop()
             invalidate(fed, peer, derived)
             take(fed, records, policy)
-        value = errand.value(n, tuple(map(value_of, inputs)))
-        if value is None:
-            raise ValueError("this node fails")
-        return spell(n, value)
 
     dag = Dag(*(NODES[INDEX[cid]] for cid in targets))
     trust = None if trusted is None else trusted.__contains__
+    runner = runner_of(errand, before)
     done = artdag_fed.run(fed, dag, runner, trusted=trust, refresh=refresh, keep_going=keep_going)
     count = _counted(done.federation.report)
     count.update(computed=len(done.computed), failed=len(done.failed), skipped=len(done.skipped))
@@ -228,6 +257,7 @@ VERBS: Final[Mapping[str, Callable[..., Any]]] = MappingProxyType(
         "invalidate": invalidate,
         "forget": forget,
         "prune": prune,
+        "challenge": challenge,
         "run": run,
     }
 )

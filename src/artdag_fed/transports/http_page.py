@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
 from artdag_fed.cache import Origin, OriginCache, Total
@@ -62,15 +62,15 @@ def page_of(
     token is needed. Raises what `trusted` raises, `TypeError` where it answers neither True nor False, `StoreError`.
     """
     accepted = acceptance(trusted)
-    origins = {origin: total for origin, total in cache.origins().items() if accepted is None or accepted(origin)}
-    totals = {None: Total(0, 0, 0.0)} | by_peer(origins.items())
-    resting = _resting(origins)
+    told = [(origin, total) for origin, total in cache.origins().items() if accepted is None or accepted(origin)]
+    totals = {None: Total(0, 0, 0.0)} | by_peer(told)
+    resting = _resting(told)
     offer = [_summary(totals, trusted is not None), _terms(peer_id, signed, guarded)]
     if not cache.encodes:
         offer.append("It is held in memory: a result that cannot be written as bytes is left out when it is fetched.")
     whom: list[str | Code | Table | Graph] = ["None of these results is declared to rest on another peer's."]
     if resting:
-        built = by_peer((origin, total) for origin, total in origins.items() if origin.lineage)
+        built = by_peer((origin, total) for origin, total in told if origin.lineage)
         whom = [_resting_table(totals, resting), WITH_ITS_OWN, _picture(totals, built, resting)]
     return page(
         f"Results of {quoted(peer_id, 60)}",
@@ -86,10 +86,10 @@ def page_of(
 # --- counting ---------------------------------------------------------------------------------
 
 
-def _resting(origins: Mapping[Origin, Total]) -> dict[PeerId, Counter[PeerId | None]]:
+def _resting(told: Iterable[tuple[Origin, Total]]) -> dict[PeerId, Counter[PeerId | None]]:
     """For each peer that something rests on, how many results do, by whom these came from."""
     resting: dict[PeerId, Counter[PeerId | None]] = {}
-    for origin, total in origins.items():
+    for origin, total in told:
         for peer in origin.lineage:
             resting.setdefault(peer, Counter())[origin.peer] += total.results
     return resting
@@ -148,7 +148,7 @@ def _resting_table(totals: Mapping[PeerId | None, Total], resting: Mapping[PeerI
         here, all_of_them = resting[peer][None], resting[peer].total()
         own = totals[peer].results if peer in totals else 0
         rows.append((Mark("peer", quoted(peer, 40)), here, all_of_them - here, all_of_them + own))
-    columns = ("peer", "computed here", "from others", "with its own")
+    columns = ("peer", "made here", "from others", "with its own")
     return Table(columns, rows, "How many are declared to rest on each peer's results", _left_out(resting, listed))
 
 

@@ -45,6 +45,7 @@ LOOK = """({
   listeners: [...document.querySelectorAll("*")].flatMap(one => [...one.attributes].map(a => a.name))
     .filter(name => name.startsWith("on") || name == "href"),
   pictures: document.images.length, broken: [...document.images].filter(i => !i.complete || !i.naturalWidth).length,
+  cut: [...document.images].filter(i => i.parentNode.scrollWidth > i.parentNode.clientWidth).length,
   ran: window.ran || 0, ink: getComputedStyle(document.body).color,
   ground: getComputedStyle(document.body).backgroundColor,
   marked: [...document.querySelectorAll("td span")].map(one => getComputedStyle(one).borderTopStyle),
@@ -107,6 +108,7 @@ def test_the_page_is_legible_in_both_colour_schemes_and_fits_the_screen(width: i
         assert browser.complaints == []  # its policy has kept nothing from it
     assert said["inner"] == width and said["wide"] <= width
     assert (said["pictures"], said["broken"]) == (1, 0)
+    assert width < 1000 or said["cut"] == 0  # on a narrow one it scrolls in its frame, at its size
     assert contrast(hexed(said["ink"]), hexed(said["ground"])) >= 7
     assert (contrast(hexed(said["ground"]), "#000000") < 2) == dark
     assert set(said["marked"]) == {"solid"} and set(said["right"]) == {"right"}  # the styles of the kit are in force

@@ -27,6 +27,7 @@ from artdag_fed import (
     Node,
     Record,
     Runner,
+    audit,
     challenge,
     conflicts,
     export,
@@ -547,16 +548,21 @@ def test_what_changes_while_it_is_looked_at_is_unchecked(make: Make, between: st
     changed = a if whose == "bob" else hers
     record = Record(changed.cid, 55, whose, fed.lineage.get(changed.cid, frozenset()), changed.recipe)
     asked: Any = getattr(fed.cache, between)
+    changes = list[Node]()
 
     def change(cids: Any, *more: Any) -> Any:
         answer = None if between == "load" else asked(cids, *more)
-        if 55 not in fed.cache.values():
+        if not changes:
+            changes.append(changed)
             import_(forget(fed, [changed.cid]), [record], anyone)
         return asked(cids, *more) if answer is None else answer
 
     setattr(fed.cache, between, change)
     found = challenge(fed, add, peer="alice")
-    assert list(found.unchecked) == [hers.cid] and not found.confirmed + found.refuted
+    if found.refuted:  # it changed before it was looked at: then what it is now was challenged
+        assert (whose, [r.held for r in found.refuted], fed.cache[hers.cid]) == ("alice", [digest(55)], 3)
+        return
+    assert list(found.unchecked) == [hers.cid] and not found.confirmed
     assert fed.cache[changed.cid] == 55 and set(fed.provenance) == {a.cid, hers.cid}
 
 
@@ -608,6 +614,7 @@ def test_values_that_nobody_needs_any_more_are_let_go_of(
         nodes.append(num(n, *nodes[-1:] if shape == "chain" else ()))
     fed = taking(durable, "alice", *nodes, by=blocks)
     monkeypatch.setattr(standing, "READ_BYTES", 2_000_000)
+    monkeypatch.setattr(audit, "READ_BYTES", 2_000_000)
     tracemalloc.start()
     found = challenge(fed, blocks)
     _, peak = tracemalloc.get_traced_memory()

@@ -32,6 +32,7 @@ from artdag_fed.events import Report
 from artdag_fed.instance import Federation, cache_of, now
 from artdag_fed.names import Cid, PeerId, check_peer
 from artdag_fed.record import statement
+from artdag_fed.standing import READ_BYTES
 
 __all__ = ["Challenge", "Conflict", "Offered", "Refuted", "Same", "challenge", "conflicts"]
 
@@ -107,9 +108,11 @@ def challenge(
     if peer is not None:
         check_peer(peer)
     chosen = _chosen(cache, peer, sample, seed)
-    graph = Graph(cache)
+    candidates = frozenset(chosen)
+    small = cache.encodes and sum(total.bytes for total in cache.origins().values()) <= READ_BYTES
+    graph = Graph(cache, candidates if small else ())
     order = graph.in_order(graph.upwards(chosen) | dict.fromkeys(cache.lineage))
-    work = Work(cache, runner, frozenset(chosen), graph.inputs, same)
+    work = Work(cache, runner, candidates, graph.inputs, same, recipes=graph.recipes)
     del graph
     staged = cache.stage(work.walk(order))
     found, outcome = work.found, Outcome()

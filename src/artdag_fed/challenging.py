@@ -67,8 +67,9 @@ class Findings:
 class Work:
     """One walk over the results that are challenged and those built on them.
 
-    candidates: what is challenged; inputs: of every result in the walk that has some, its inputs; bad: cids that were
-    refuted before, with the peers that they came from; spared: what is kept whatever it rests on.
+    candidates: what is challenged; inputs: of every result in the walk that has some, its inputs; recipes: as for
+    `Standing`; bad: cids that were refuted before, with the peers that they came from; spared: what is kept whatever it
+    rests on.
     """
 
     def __init__(
@@ -79,6 +80,7 @@ class Work:
         inputs: Mapping[Cid, tuple[Cid, ...]],
         same: Mapping[str, Same] = MappingProxyType({}),
         *,
+        recipes: Mapping[Cid, bytes] = MappingProxyType({}),
         bad: Mapping[Cid, frozenset[PeerId]] = MappingProxyType({}),
         spared: Collection[Cid] = (),
         clock: Callable[[], float] = time.perf_counter,
@@ -87,7 +89,7 @@ class Work:
         self._runner, self._same, self._clock = runner, same, clock
         self._encode, self._encodes = cache.codec.encode, cache.encodes
         self._candidates, self._inputs, self._spared = candidates, inputs, spared
-        self._standing = Standing(cache, candidates, inputs)
+        self._standing = Standing(cache, candidates, inputs, recipes)
         self._bad = dict(bad)  # by cid, the peers of refuted results at or below it
 
     def walk(self, order: Sequence[Cid]) -> Iterator[Entry]:

@@ -199,8 +199,10 @@ def parse_recipe(recipe: bytes) -> tuple[str, tuple[Cid, ...], dict[str, Any]]:
         raise CodecError(f"no recipe of this version: begins with {shown(tag)}, expected {shown(TYPE_TAG)}")
     if inputs_text and _cid_list(inputs_text.encode()) is None:
         raise CodecError("no recipe: its third line must be input cids of 64 lower-case hex digits, one space between")
-    op, params = from_canonical_unchecked(op_text), from_canonical(params_text)
-    if type(op) is not str or not op or encode_basestring(op) != op_text:  # written again, by the shorter way
+    # What needs no escapes is itself between the quotes, which is known in a fraction of the time.
+    op = op_text[1:-1] if _plain_op(op_text[1:-1]) else from_canonical_unchecked(op_text)
+    params = from_canonical(params_text)
+    if type(op) is not str or not op or encode_basestring(op) != op_text:
         raise CodecError(f"no recipe: its op is {shown(op_text)}, expected JSON text that is not empty")
     if type(params) is not dict:
         raise CodecError("no recipe: its params are no JSON object")

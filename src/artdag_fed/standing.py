@@ -16,13 +16,14 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from itertools import chain
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from artdag_fed.cache import Held, Made, Origin, OriginCache
 from artdag_fed.events import Event
 from artdag_fed.names import Cid
 
-__all__ = ["WITHDRAWN", "Base", "Standing"]
+__all__ = ["READ_BYTES", "WITHDRAWN", "Base", "Standing"]
 
 LOOKED_AT = 1000  # results in one question to the cache
 READ_BYTES = 32 << 20  # of results read at a time: more gain nothing, and a film's frames are megabytes each
@@ -38,16 +39,24 @@ class Base(NamedTuple):
 
 
 _NOTHING = Base(Origin(None), frozenset())
+_NO_INPUTS = sha256().hexdigest()
 
 
 class Standing:
     """Of the results in one walk and their inputs, what stands.
 
-    challenged: those whose values, and whose inputs' values, are wanted; inputs: of each result that has some.
+    challenged: those whose values, and whose inputs' values, are wanted; inputs: of each result that has some; recipes:
+    of challenged ones that need not be asked about before they are read, as they are small.
     """
 
-    def __init__(self, cache: OriginCache, challenged: Collection[Cid], inputs: Mapping[Cid, tuple[Cid, ...]]) -> None:
-        self._cache, self._challenged, self._inputs = cache, challenged, inputs
+    def __init__(
+        self,
+        cache: OriginCache,
+        challenged: Collection[Cid],
+        inputs: Mapping[Cid, tuple[Cid, ...]],
+        recipes: Mapping[Cid, bytes] = MappingProxyType({}),
+    ) -> None:
+        self._cache, self._challenged, self._inputs, self._recipes = cache, challenged, inputs, recipes
         self.made: dict[Cid, Made] = {}  # of the batch at hand
         self.tokens: dict[Cid, int] = {}  # of what is held as it was looked at
         self.values: dict[Cid, Any] = {}
@@ -76,14 +85,16 @@ class Standing:
         below = dict.fromkeys(chain.from_iterable(self._inputs.get(cid, ()) for cid in batch))
         outside = [i for i in below if not (i in known or i in within or i in self._lacking)]
         # In this order: in memory `made` works digests out, which `held` then has for as long as nothing changes.
-        self.made = self._cache.made([*batch, *outside])
+        self.made = self._cache.made([cid for cid in (*batch, *outside) if cid not in self._recipes])
         # Those that are read say themselves whence they are.
         self._meet(self._cache.held([cid for cid in self.made if not self._is_read(cid)]))
         for cid in outside:
             self.keep_as_held(cid)
 
     def _is_read(self, cid: Cid) -> bool:
-        return cid in self._challenged and self.made[cid].recipe != b""
+        if cid in self._recipes:
+            return True
+        return cid in self._challenged and cid in self.made and self.made[cid].recipe != b""
 
     def _meet(self, held: Mapping[Cid, Held]) -> None:
         """Note under which origin these are held, as long as they are what was asked about."""
@@ -111,21 +122,28 @@ class Standing:
 
     def _read(self, part: Iterable[Cid]) -> None:
         """Have the values that the challenged ones of these need."""
-        chosen = [cid for cid in part if cid in self.made and self._is_read(cid)]
+        chosen = [cid for cid in part if self._is_read(cid)]
+        values, lacking = self.values, self._lacking
         needed = dict.fromkeys(chosen)
         for cid in chosen:
             for i in self._inputs.get(cid, ()):
-                if i not in self._lacking:
+                if i not in values and i not in lacking:
                     needed[i] = None
-        asked = [cid for cid in needed if cid not in self.values and cid not in self.damaged]
+        asked = [cid for cid in needed if cid not in values and cid not in self.damaged]
         loaded = self._cache.load(asked, self._heard)
-        self._meet({cid: loaded[cid][0] for cid in chosen if cid in loaded})
-        tokens, digests = self.tokens, self._digests
+        made, recipes, tokens, digests = self.made, self._recipes, self.tokens, self._digests
+        for cid, (held, _) in loaded.items():
+            if cid in recipes:
+                made[cid] = Made(held.origin, held.digest, recipes[cid], "")
+                tokens[cid], digests[cid] = held.token, held.digest
+        self._meet({cid: loaded[cid][0] for cid in chosen if cid not in recipes and cid in loaded})
         for cid, (held, value) in loaded.items():
             if tokens.get(cid) == held.token and digests[cid] == held.digest:
-                self.values[cid] = value
+                values[cid] = value
         if len(loaded) < len(asked):
-            self._meet(self._cache.held([cid for cid in chosen if cid not in loaded]))
+            unread = [cid for cid in chosen if cid not in loaded]
+            made.update(self._cache.made([cid for cid in unread if cid not in made]))
+            self._meet(self._cache.held([cid for cid in unread if cid in made]))
 
     def _heard(self, event: Event) -> None:
         if event.kind == "damaged":
@@ -203,6 +221,8 @@ class Standing:
 
     def inputs_digest(self, inputs: tuple[Cid, ...]) -> str:
         """As a run keeps it beside a result; "" where an input does not stand, or has no digest."""
+        if not inputs:
+            return _NO_INPUTS
         digests = [self._digests[i] for i in inputs if i in self._bases]
         if len(digests) < len(inputs) or not all(digests):
             return ""

@@ -94,7 +94,7 @@ def challenge(
     exactly the bits that stand, no longer rests on more peers than those. Refuted ones are replaced, and everything
     goes that was built on them and is declared to rest on their peer, but for what was challenged itself and what was
     computed here from what stands. What cannot be checked stays. All recipes are looked through, and the digests of all
-    that rests on others: some ten seconds for a million, whatever the sample.
+    that rests on others: some twenty seconds for a million, whatever the sample.
 
     Writes the cache, in one commit: all that was found out, or nothing where this raises. Then it looks again, and
     drops what was built on a refuted result meanwhile. The offers that were kept about what is confirmed or refuted are

@@ -15,7 +15,7 @@ from artdag_fed import Federation
 from artdag_fed.instance import cache_of
 from tests.model.reference import Model
 from tests.model.road import quorum
-from tests.model.universe import CIDS, INDEX, INPUTS, OPS, digest_of, size_of
+from tests.model.universe import CIDS, INDEX, INPUTS, OPS, digest_of, size_of, value_of
 from tests.model.verbs import NEAR, Done, Step
 
 __all__ = ["Difference", "copied", "differences", "expected", "shown"]
@@ -83,7 +83,7 @@ def differences(fed: Federation, model: Model, everything: bool = False) -> str:
         origin = held.origin
         if origin.peer != row.peer or origin.lineage != row.lineage:
             return f"has node {INDEX[cid]} from {origin}, the model from {row.peer} resting on {sorted(row.lineage)}"
-        if int(result.rstrip(b".")) != row.value:
+        if value_of(result) != row.value:
             return f"has {result[:8]!r} for node {INDEX[cid]}, the model {row.value}"
     if not everything:
         return ""

@@ -76,7 +76,7 @@ class World(Choices):
         self.feds = {name: self.opened(name) for name in INSTANCES}
         self.older = dict(self.feds)
         self.policies = {name: self.some_policy() for name in INSTANCES}
-        self.trace: list[str] = []
+        self.doing: object = "the beginning"
         self.counts = Counter[str]()
 
     def close(self) -> None:
@@ -91,14 +91,14 @@ class World(Choices):
         """Something happens, and is compared. Raises `Difference`."""
         [action] = self.rng.choices(list(self.weights), list(self.weights.values()))
         name = self.rng.choice(INSTANCES)
-        self.trace.append(f"{action} at {name}")
+        self.doing = f"{action} at {name}"
         self.counts[action] += 1
         getattr(self, f"do_{action}")(name)
 
     def do(self, step: Step) -> None:
         """Do the step with both, and compare what they say and hold."""
         name = step.at
-        self.trace[-1] = str(step)
+        self.doing = step
         fed = self.older[name] if self.rng.random() < 0.2 else self.feds[name]
         want = expected(self.models[name], step)
         after, said = self.perform(fed, step)
@@ -230,12 +230,12 @@ class World(Choices):
 
     def do_policy(self, name: str) -> None:
         self.policies[name] = self.some_policy()
-        self.trace[-1] = f"another policy at {name}"
+        self.doing = f"another policy at {name}"
 
     def do_crash(self, name: str) -> None:
         """The mapping breaks while it is written: it holds what it held before, or, tried again, what it should."""
         step = self.some_run(name) if self.rng.random() < 0.5 else self.some_pull(name)
-        self.trace[-1] = f"crash in {step}"
+        self.doing = f"crash in {step}"
         after = self.model_after(name, step)
         mapping = self.feds[name].cache._mapping  # type: ignore[attr-defined]  # its `Fragile`
         mapping.fuse = self.rng.randrange(6)
@@ -311,7 +311,7 @@ def drive(
             world.compare_all()
         except Exception as error:
             replay = f"--seed {seed} --episode {episode} --steps {number}"
-            where = f"step {counts['steps']}, {world.trace[-1]}"
+            where = f"step {counts['steps']}, {world.doing}"
             if not isinstance(error, Difference):
                 error.add_note(f"{where}; once more: {replay}")
                 raise

@@ -179,7 +179,7 @@ class DiskWorld(World):
         make = rng.choice(makers)
         step = make(name)
         at = (rng.randint(1, MOST_STATEMENTS), 0) if rng.random() < 0.5 else (0, rng.randint(1, MOST_STEPS))
-        self.trace[-1] = f"killed at {at} in {step}"
+        self.doing = f"killed at {at} in {step}"
         after = self.model_after(name, step)
         ended = self._killer.ask(self.folder(name), step, *at)
         assert ended in (0, -signal.SIGKILL), f"the child ended with {ended}"

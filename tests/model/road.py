@@ -68,5 +68,7 @@ def quorum(answers: Mapping[str, list[Offered]], asked: str, k: int, verify: boo
 
 def conflicts(offers: set[tuple[str, int, str | None, Peers]]) -> dict[str, set[tuple[int, str | None, Peers]]]:
     """What was offered for each cid for which there were different values."""
-    about = {cid: {(v, peer, lineage) for c, v, peer, lineage in offers if c == cid} for cid, *_ in offers}
+    about: dict[str, set[tuple[int, str | None, Peers]]] = {}
+    for cid, value, peer, lineage in offers:
+        about.setdefault(cid, set()).add((value, peer, lineage))
     return {cid: some for cid, some in about.items() if len({value for value, *_ in some}) > 1}

@@ -86,7 +86,8 @@ def spell(n: int, value: int) -> bytes:
 
 
 def value_of(result: bytes) -> int:
-    return int(result.rstrip(b"."))
+    end = result.find(b".")
+    return int(result if end < 0 else result[:end])
 
 
 @lru_cache(maxsize=1 << 17)

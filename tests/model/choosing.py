@@ -60,7 +60,9 @@ class Choices:
         mirror = self.rng.random() < 0.15
         records = self.offer(asked, name, whole=0.8 if mirror else 0.25)
         arguments = {"records": records, "policy": self.policies[name], "asked": asked, "cut": self.cut(records)}
-        return Step("take", name, {**arguments, "mirror": mirror})
+        # A bundle as bytes cannot say of a record that it rests on its own peer.
+        wire = self.rng.random() < 0.2 and not any(r.peer in r.lineage for r in records)
+        return Step("take", name, {**arguments, "mirror": mirror, "wire": wire})
 
     def some_withdrawal(self, name: str, derived: bool = False) -> Step:
         return Step("invalidate", name, {"peer": self.rng.choice(PEERS), "derived": derived})

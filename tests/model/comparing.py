@@ -28,8 +28,9 @@ class Difference(AssertionError):
 def expected(model: Model, step: Step) -> Done:
     """Do the step with the model."""
     verb, arguments = step.verb, dict(step.arguments)
+    wire = arguments.pop("wire", False)
     if arguments.pop("cut", None) is not None:
-        return "TransportError"
+        return "BundleError" if wire else "TransportError"
     if arguments.pop("dry_run", False):
         model = copied(model)
     if verb == "take_agreed":

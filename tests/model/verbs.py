@@ -6,10 +6,12 @@ the name of the model's method, returns the instance afterwards, and counts what
 
 from __future__ import annotations
 
+import io
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -112,11 +114,18 @@ def value_for(record: Record) -> Offered:
     return Offered(record.cid, value_of(record.result), record.peer, record.lineage, recipe)
 
 
-def _answer(records: Iterable[Offered], cut: int | None) -> Iterator[Record]:
-    for number, r in enumerate(records):
-        if number == cut:
-            raise BrokenRoad("cut")
-        yield record_of(r)
+def _answer(records: list[Offered], cut: int | None, wire: bool = False) -> Iterator[Record]:
+    """The records; cut: after so many of them the answer breaks off; wire: they come as the bytes of a bundle."""
+    made = map(record_of, records)
+    if wire:
+        stream = io.BytesIO()
+        artdag_fed.write_bundle(stream, made)
+        if cut is not None:
+            stream.truncate(stream.tell() * cut // (len(records) + 1))
+        stream.seek(0)
+        yield from artdag_fed.read_bundle(stream)
+        return
+    yield from islice(made, cut)
     if cut is not None:
         raise BrokenRoad("cut")
 
@@ -145,15 +154,16 @@ def take(
     policy: Policy,
     asked: str = "",
     mirror: bool = False,
+    wire: bool = False,
     cut: int | None = None,
 ) -> Any:
     trusted_lineage = None if policy.lineage is None else policy.lineage.__contains__
     trusted, verify = policy.trusted.__contains__, VERIFY if policy.verify else None
     more: dict[str, Any] = {"verify": verify, "trusted_lineage": trusted_lineage}
     if not asked:
-        fed = artdag_fed.import_(fed, _answer(records, cut), trusted, **more)
+        fed = artdag_fed.import_(fed, _answer(records, cut, wire), trusted, **more)
     else:
-        fed = artdag_fed.pull(fed, lambda _: _answer(records, cut), asked, trusted, mirror=mirror, **more)
+        fed = artdag_fed.pull(fed, lambda _: _answer(records, cut, wire), asked, trusted, mirror=mirror, **more)
     return fed, _counted(fed.report)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from tests.model.__main__ import main
 from tests.model.driver import drive
-from tests.model.durable import DiskWorld
+from tests.model.durable import MANY_KILLS, DiskWorld
 from tests.model.faults import FAULTS, ON_DISK
 
 HERE = Path(__file__).parent
@@ -46,7 +46,7 @@ def test_a_fault_in_the_library_is_found(name):
 @pytest.mark.parametrize("name", ON_DISK)
 def test_a_fault_of_a_durable_cache_is_found(name):
     with ON_DISK[name]():
-        _, differs, _ = drive(1, 2000, DiskWorld, length=250)
+        _, differs, _ = drive(1, 2000, lambda seed: DiskWorld(seed, kills=MANY_KILLS), length=250)
     assert "once more: " in differs
 
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from tests.model.driver import EPISODE, World, drive
-from tests.model.durable import DISK_EPISODE, DiskWorld
+from tests.model.durable import DISK_EPISODE, MANY_KILLS, DiskWorld
 from tests.model.faults import FAULTS, ON_DISK, Fault
 
 __all__ = ["main"]
@@ -39,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
         wanted = [chosen.fault] if chosen.fault else sorted({*FAULTS, *ON_DISK})
         within = chosen.steps or FIND_WITHIN
         found = found_all("in memory", FAULTS, wanted, chosen.seed, within, World, EPISODE)
-        return 0 if found_all("on disk", ON_DISK, wanted, chosen.seed, within, DiskWorld, DISK_EPISODE) and found else 1
+        killing = partial(DiskWorld, kills=MANY_KILLS)
+        return 0 if found_all("on disk", ON_DISK, wanted, chosen.seed, within, killing, DISK_EPISODE) and found else 1
     fine = True
     begin = chosen.seed, chosen.episode, chosen.digest
     if chosen.steps or not chosen.disk:

@@ -64,8 +64,13 @@ class Choices:
         wire = self.rng.random() < 0.2 and not any(r.peer in r.lineage for r in records)
         return Step("take", name, {**arguments, "mirror": mirror, "wire": wire})
 
-    def some_withdrawal(self, name: str, derived: bool = False) -> Step:
-        return Step("invalidate", name, {"peer": self.rng.choice(PEERS), "derived": derived})
+    def some_withdrawal(self, name: str, derived: bool | None = None) -> Step:
+        how = self.rng.random() < 0.5 if derived is None else derived
+        return Step("invalidate", name, {"peer": self.rng.choice(PEERS), "derived": how})
+
+    def some_forgetting(self, name: str) -> Step:
+        cids = self.rng.sample(CIDS, self.rng.randint(1, 4))
+        return Step("forget", name, {"cids": cids, "derived": self.rng.random() < 0.5})
 
     def some_challenge(self, name: str) -> Step:
         """What came from one peer or from all, or a sample; now and then by a runner that fails, or lies itself."""

@@ -183,8 +183,7 @@ class World(Choices):
         self.do_invalidate(name, derived=True)
 
     def do_forget(self, name: str) -> None:
-        cids = self.rng.sample(CIDS, self.rng.randint(1, 4))
-        self.tried(Step("forget", name, {"cids": cids, "derived": self.rng.random() < 0.5}))
+        self.tried(self.some_forgetting(name))
 
     def do_prune(self, name: str) -> None:
         self.tried(self.some_pruning(name))
@@ -267,15 +266,15 @@ class World(Choices):
         expected(after, step)
         return after
 
-    def one_of(self, name: str, *possible: Model) -> None:
-        """The instance holds what one of these holds; so does the model from here on. Raises `Difference`."""
+    def one_of(self, name: str, *possible: Model) -> int:
+        """Which of these holds what the instance holds; the model does from here on. Raises `Difference`."""
         self.feds[name] = self.older[name] = fresh = self.fresh(self.feds[name])
         wrong = []
-        for model in possible:
+        for number, model in enumerate(possible):
             wrong.append(differences(fresh, model, everything=True))
             if not wrong[-1]:
                 self.models[name] = model
-                return
+                return number
         raise Difference(f"{name}: neither before the crash nor after it: " + ", and ".join(wrong))
 
 

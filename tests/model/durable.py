@@ -28,9 +28,10 @@ from tests.model.comparing import copied
 from tests.model.driver import WEIGHTS, World
 from tests.model.verbs import Done, Step, perform
 
-__all__ = ["DISK_EPISODE", "DiskWorld", "Killer", "Second"]
+__all__ = ["DISK_EPISODE", "MANY_KILLS", "DiskWorld", "Killer", "Second"]
 
 DISK_EPISODE: Final = 250  # steps with the same folders
+MANY_KILLS: Final = 0.3  # of all steps, where a kill is what shows it
 MOST_STATEMENTS: Final = 40  # that a verb takes here, about
 MOST_STEPS: Final = 3000
 
@@ -175,9 +176,8 @@ class DiskWorld(World):
     def do_crash(self, name: str) -> None:
         """kill -9 in the midst of it."""
         rng = self.rng
-        makers = self.some_run, self.some_pull, self.some_withdrawal, self.some_pruning, self.some_challenge
-        make = rng.choice(makers)
-        step = make(name)
+        makers = self.some_run, self.some_pull, self.some_withdrawal, self.some_forgetting
+        step = rng.choice((*makers, self.some_pruning, self.some_challenge))(name)
         at = (rng.randint(1, MOST_STATEMENTS), 0) if rng.random() < 0.5 else (0, rng.randint(1, MOST_STEPS))
         self.doing = f"killed at {at} in {step}"
         after = self.model_after(name, step)
@@ -193,4 +193,4 @@ class DiskWorld(World):
             between = copied(before)
             between.rows = {cid: r for cid, r in before.rows.items() if cid in after.rows or r.peer is None}
             possible.append(between)
-        self.one_of(name, *possible)
+        self.counts["kills after the commit"] += self.one_of(name, *possible) > 0

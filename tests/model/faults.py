@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, Final
 from unittest import mock
 
-from artdag_fed import MemoryCache, Record, TransportError, challenging, federation, importing, pruning
+from artdag_fed import MemoryCache, Record, TransportError, challenging, federation, importing, instance, pruning
 from artdag_fed.admission import Gate
 from artdag_fed.cache import Changes, Entry, Origin, OriginCache
 from artdag_fed.caches import disk, disk_commit, disk_origins
@@ -21,6 +21,7 @@ from artdag_fed.caches.evidence import lineage_text
 from artdag_fed.caches.memory_offers import Offers
 from artdag_fed.caches.memory_table import Verdicts
 from artdag_fed.execute import Work
+from tests.crash.two_step import TwoStepCache
 
 __all__ = ["FAULTS", "ON_DISK"]
 
@@ -143,6 +144,11 @@ def purge_of_a_live_row_on_disk() -> AbstractContextManager[Any]:
     return mock.patch.object(disk, "drop", dropped)
 
 
+def committed_in_two_steps() -> AbstractContextManager[Any]:
+    """Results first, and then where they came from: only a kill in between shows it."""
+    return mock.patch.object(instance, "DiskCache", TwoStepCache)
+
+
 def recall_on_a_cut_answer() -> AbstractContextManager[Any]:
     """What came before the cut counts as all that is offered."""
     real = importing._import
@@ -212,5 +218,6 @@ ON_DISK: Final[Mapping[str, Fault]] = MappingProxyType(
     {
         "withdrawn origin revived": withdrawn_origin_revived_on_disk,
         "purge of a live row": purge_of_a_live_row_on_disk,
+        "committed in two steps": committed_in_two_steps,
     }
 )

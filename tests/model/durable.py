@@ -14,6 +14,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -165,7 +166,8 @@ class DiskWorld(World):
 
     def perform(self, fed: Federation, step: Step) -> tuple[Federation, Done]:
         if not self.elsewhere:
-            return super().perform(fed, step)
+            other = partial(self._second.ask, self.folder(step.at))
+            return perform(fed, step, other if self.rng.random() < 0.5 else None)
         return self.feds[step.at], self._second.ask(self.folder(step.at), step)
 
     def do_reopen(self, name: str) -> None:

@@ -76,14 +76,24 @@ NEAR: Final = 2
 """What `near` takes for right: so much do some peers' lies differ from the truth, and no others."""
 
 
+Elsewhere = Callable[[Step], object]
+"""Does a step with the same instance in another process."""
+
+
 class BrokenRoad(OSError):
     """What a fetch raises where an answer is cut."""
 
 
-def perform(fed: Federation, step: Step) -> tuple[Federation, Done]:
-    """Do the step with this instance. An error of the library is an answer; then the instance is the one given."""
+def perform(fed: Federation, step: Step, elsewhere: Elsewhere | None = None) -> tuple[Federation, Done]:
+    """Do the step with this instance. An error of the library is an answer; then the instance is the one given.
+
+    elsewhere: who does what happens meanwhile; None: this process does.
+    """
+    arguments = dict(step.arguments)
+    if "meanwhile" in arguments and elsewhere is not None:
+        arguments["elsewhere"] = elsewhere
     try:
-        done: tuple[Federation, Done] = VERBS[step.verb](fed, **step.arguments)
+        done: tuple[Federation, Done] = VERBS[step.verb](fed, **arguments)
         return done
     except FederationError as error:
         return fed, type(error).__name__
@@ -242,14 +252,21 @@ def run(
     refresh: bool = False,
     keep_going: bool = False,
     meanwhile: tuple[str, bool, list[Offered], Policy] | None = None,
+    elsewhere: Elsewhere | None = None,
 ) -> Any:
     left = [] if meanwhile is None else [meanwhile]
 
     def before(n: int) -> None:
         if left and CIDS[n] == targets[0]:
             peer, derived, records, policy = left.pop()
-            invalidate(fed, peer, derived)
-            take(fed, records, policy)
+            for step in (
+                Step("invalidate", "", {"peer": peer, "derived": derived}),
+                Step("take", "", {"records": records, "policy": policy}),
+            ):
+                if elsewhere is None:
+                    perform(fed, step)
+                else:
+                    elsewhere(step)
 
     dag = Dag(*(NODES[INDEX[cid]] for cid in targets))
     trust = None if trusted is None else trusted.__contains__

@@ -109,3 +109,9 @@ def test_folders_and_seconds_are_put_the_same_way_and_nothing_else() -> None:
     text = "DiskCache /tmp/tmpa1/alice 1.2 s, 12 results, 1.2 kB, under 0.1 s"
     [one] = settled([{"output_type": "stream", "name": "stdout", "text": text}])
     assert one["text"] == ["DiskCache …/alice under 0.1 s, 12 results, 1.2 kB, under 0.1 s"]
+
+
+def test_the_tags_after_a_folder_are_kept() -> None:
+    text = "<caption><bdi>DiskCache /tmp/tmpa1/alice</bdi></caption>"
+    [one] = settled([{"output_type": "execute_result", "data": {"text/html": text}}])
+    assert one["data"]["text/html"] == ["<caption><bdi>DiskCache …/alice</bdi></caption>"]

@@ -32,6 +32,7 @@ from artdag_fed import (
     invalidate,
     node,
     plan,
+    prune,
     pull,
     run,
 )
@@ -117,6 +118,23 @@ WRONG_TYPES: dict[str, tuple[Call, str]] = {
     "plan, offered one text": (
         lambda fed: plan(fed, N, offered="mine"),
         "offered must be a collection of cids, not str",
+    ),
+    "invalidate, derived in words": (
+        lambda fed: invalidate(fed, "alice", derived="no"),
+        "derived must be True or False, not 'no'",
+    ),
+    "invalidate, a dry run of 1": (lambda fed: invalidate(fed, "alice", dry_run=1), "dry_run must be True or False"),
+    "forget, derived in words": (lambda fed: forget(fed, ["mine"], derived="no"), "derived must be True or False"),
+    "forget, a dry run of None": (lambda fed: forget(fed, ["mine"], dry_run=None), "dry_run must be True or False"),
+    "run, refresh in words": (lambda fed: run(fed, N, works, refresh="no"), "refresh must be True or False"),
+    "run, keep_going in words": (lambda fed: run(fed, N, works, keep_going="no"), "keep_going must be True or False"),
+    "pull, mirror in words": (
+        lambda fed: pull(fed, lambda peer: [], "alice", everyone, mirror="no"),
+        "mirror must be True or False",
+    ),
+    "prune, a dry run in words": (
+        lambda fed: prune(fed, max_bytes=0, dry_run="no"),
+        "dry_run must be True or False",
     ),
     "plan, offered bytes": (lambda fed: plan(fed, N, offered=b"mine"), "offered must be a collection of cids"),
     "plan, offered once": (lambda fed: plan(fed, N, offered=iter([])), "offered must be a collection of cids"),

@@ -485,6 +485,23 @@ def test_an_instance_is_a_container_of_cids(fed: Federation) -> None:
     assert (len(fed), list(fed)) == (2, ["c1", "c2"])
 
 
+def test_an_instance_is_asked_by_a_node_as_by_its_cid(fed: Federation, runner: Any) -> None:
+    held, missing = node("add@1", n=1), node("add@1", n=2)
+    after = run(fed, held, runner).federation
+    assert held in after and held.cid in after and missing not in after
+
+
+def test_a_closed_instance_has_a_repr(durable: Federation) -> None:
+    durable.cache.close()  # type: ignore[attr-defined]  # of a DiskCache
+    assert "was closed: open it again" in repr(durable)
+    assert "was closed: open it again" in durable._repr_html_()
+
+
+def test_a_run_is_asked_by_node_and_not_iterated(fed: Federation, runner: Any) -> None:
+    with pytest.raises(TypeError, match="not iterable"):
+        list(run(fed, node("add@1", n=1), runner))  # type: ignore[call-overload]
+
+
 def test_an_instance_is_true_even_when_it_is_empty(fed: Federation) -> None:
     assert fed and not len(fed)
 

@@ -16,7 +16,18 @@ from artdag_fed.events import Event
 from artdag_fed.names import PeerId, shown
 from artdag_fed.record import Record
 
-__all__ = ["Fetch", "Observe", "Runner", "Sign", "Trust", "Verify", "asked_once", "check_callable", "said"]
+__all__ = [
+    "Fetch",
+    "Observe",
+    "Runner",
+    "Sign",
+    "Trust",
+    "Verify",
+    "asked_once",
+    "check_callable",
+    "check_flag",
+    "said",
+]
 
 Runner = Callable[[str, tuple[Any, ...], Mapping[str, Any]], Any]
 """`runner(op, input_results, params) -> result`. What it raises fails its node, never the finished ones; it may be
@@ -50,6 +61,13 @@ def check_callable(name: str, value: object, *, optional: bool = False) -> None:
         method = {"trusted": "__contains__", "trusted_lineage": "__contains__", "observe": "append"}.get(name, "")
         hint = f": pass its .{method}" if not isinstance(value, str) and hasattr(type(value), method) else ""
         raise TypeError(f"{name} must be a callable, not {type(value).__name__}{hint}")
+
+
+def check_flag(name: str, value: object) -> None:
+    """Raise `TypeError` that names the argument unless `value` is True or False: `derived="no"` would be true."""
+    if value is not True and value is not False:
+        what = shown(value) if isinstance(value, str) else type(value).__name__
+        raise TypeError(f"{name} must be True or False, not {what}")
 
 
 def asked_once(name: str, trust: Trust) -> Trust:

@@ -21,7 +21,7 @@ from dataclasses import replace
 from itertools import islice
 
 from artdag_fed.cache import Changes, Held, Origin, OriginCache, Total
-from artdag_fed.callables import Observe, Runner, Sign, Trust, check_callable
+from artdag_fed.callables import Observe, Runner, Sign, Trust, check_callable, check_flag
 from artdag_fed.dag import Dag, Node, recipe_inputs
 from artdag_fed.events import Event, Report
 from artdag_fed.execute import execute
@@ -101,6 +101,8 @@ def invalidate(
     """
     cache = cache_of(fed)
     check_peer(peer_id)
+    check_flag("derived", derived)
+    check_flag("dry_run", dry_run)
     check_callable("observe", observe, optional=True)
 
     def withdraw(origin: Origin) -> bool:
@@ -144,6 +146,8 @@ def run(
     """
     cache = cache_of(fed)
     check_callable("runner", runner)
+    check_flag("refresh", refresh)
+    check_flag("keep_going", keep_going)
     if executor is not None:
         check_executor(executor)
     check_callable("trusted", trusted, optional=True)
@@ -184,6 +188,8 @@ def forget(
     error. Writes the cache, at once. Raises `InvalidName`, `StoreError`.
     """
     cache = cache_of(fed)
+    check_flag("derived", derived)
+    check_flag("dry_run", dry_run)
     check_callable("observe", observe, optional=True)
     going = frozenset(_cids(cids))
     if dry_run:

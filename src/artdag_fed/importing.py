@@ -18,7 +18,7 @@ from typing import Any
 
 from artdag_fed.admission import Gate
 from artdag_fed.cache import Changes, Clash, Entry, OriginCache, Recall
-from artdag_fed.callables import Fetch, Observe, Trust, Verify, asked_once, check_callable, said
+from artdag_fed.callables import Fetch, Observe, Trust, Verify, asked_once, check_callable, check_flag, said
 from artdag_fed.errors import BundleError, FederationError, TransportError
 from artdag_fed.events import EXAMPLES, Event, Report
 from artdag_fed.instance import Federation, cache_of, now
@@ -84,6 +84,7 @@ def pull(
     cache = cache_of(fed)
     check_callable("fetch", fetch)
     check_peer(peer_id)
+    check_flag("mirror", mirror)
     if mirror and is_partial(fetch):
         raise ValueError(
             "mirror=True drops what a fetch does not give, so it has to give everything: this one leaves things out by "

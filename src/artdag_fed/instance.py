@@ -77,8 +77,9 @@ class Federation:
             # What was given with a cache that keeps origins is an older value's, as `dataclasses.replace` passes it on.
             object.__setattr__(self, name, dict(given) if given and wrapped and isinstance(kept, dict) else kept)
 
-    def __contains__(self, cid: object) -> bool:
-        return cid in self.cache
+    def __contains__(self, item: object) -> bool:
+        """Whether the result of a cid, or of a Node, is held."""
+        return (item.cid if type(item) is Node else item) in self.cache
 
     def __len__(self) -> int:
         return len(self.cache)
@@ -102,7 +103,11 @@ class Federation:
 
     def __repr__(self) -> str:
         local, foreign = 0, Counter[str]()
-        for origin, total in cache_of(self).origins().items():
+        try:
+            origins = cache_of(self).origins()
+        except StoreError as error:  # it was closed, perhaps: a repr is what a debugger shows then
+            return f"<Federation over {self.cache!r}: {said(error)}>"
+        for origin, total in origins.items():
             if origin.peer is None:
                 local += total.results
             else:
@@ -112,7 +117,10 @@ class Federation:
         return f"<Federation over {self.cache!r}: {local} computed here{whence}{more}>"
 
     def _repr_html_(self) -> str:
-        origins = cache_of(self).origins()
+        try:
+            origins = cache_of(self).origins()
+        except StoreError as error:
+            return drawing.html(drawing.Table(("",), [(drawing.Mark("failed", said(error)),)], repr(self.cache)[1:-1]))
         totals = {None: Total(0, 0, 0.0)} | by_peer(origins.items())
         resting: dict[PeerId | None, Counter[PeerId]] = {}
         for origin, total in origins.items():
@@ -209,6 +217,8 @@ class Run:
         if len(self._targets) != 1:
             raise ValueError(f"this run has {len(self._targets)} targets: use .results, or [node]")
         return self[self._targets[0]]
+
+    __iter__ = None  # else Python would ask for [0], [1]...
 
     def __getitem__(self, node: Node | Cid) -> Any:
         cid = node.cid if isinstance(node, Node) else node

@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Final
 
 from artdag_fed.cache import Changes, Made, Origin, OriginCache, Total
-from artdag_fed.callables import Observe, check_callable
+from artdag_fed.callables import Observe, check_callable, check_flag
 from artdag_fed.dag import Dag, Node, recipe_inputs
 from artdag_fed.events import Event, Report
 from artdag_fed.instance import Federation, by_peer, cache_of, now
@@ -52,6 +52,7 @@ def prune(
     Raises `TypeError`, `ValueError` for fewer than 0 bytes, `InvalidName`, `StoreError`.
     """
     cache = cache_of(fed)
+    check_flag("dry_run", dry_run)
     check_callable("observe", observe, optional=True)
     if type(max_bytes) is not int:
         raise TypeError(f"max_bytes must be an int, not {type(max_bytes).__name__}")

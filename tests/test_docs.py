@@ -26,6 +26,8 @@ from urllib.parse import unquote
 
 import pytest
 
+from artdag_fed.cli_commands import COMMANDS
+
 ROOT = Path(__file__).resolve().parent.parent
 SRC = ROOT / "src"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -157,6 +159,22 @@ def test_the_commands_of_the_guide_say_what_the_guide_says(tmp_path: Path) -> No
 @every_page
 def test_links_to_files_lead_somewhere(page: Path) -> None:
     assert broken_links(page) == []
+
+
+# --- the guide ------------------------------------------------------------------------------
+
+GUIDE = ROOT / "docs" / "guide.md"
+
+
+def test_the_contents_of_the_guide_are_its_headings_in_their_order() -> None:
+    text = FENCE.sub("", GUIDE.read_text("utf-8"))
+    top, *sections = re.split(r"^## (.*)\n", text, flags=re.MULTILINE)
+    assert re.findall(r"^- \[(.*?)\]\(#", top, re.MULTILINE) == sections[::2]
+
+
+def test_the_guide_names_the_commands_that_there_are() -> None:
+    [named] = re.findall(r"The commands are ([^;]*);", GUIDE.read_text("utf-8"))
+    assert re.findall(r"`(\w+)`", named) == list(COMMANDS)
 
 
 # --- the README -----------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class Block:
         payloads, recipes, signatures = self.payloads, self.recipes, self.signatures
         weight, peer, lineage, place = 0, None, None, 0
         for record in records:
-            if not isinstance(record, Record):
+            if type(record) is not Record:
                 raise TypeError(f"a bundle is written from Records, not from {type(record).__name__}")
             payload, recipe = record.payload, record.recipe
             weight += len(payload) + len(recipe)

@@ -100,7 +100,7 @@ class Codec:
             payload = memoryview(payload).cast("B")
         try:
             if payload[:1] == b"J":
-                return read_plain(bytes(payload))
+                return read_plain(payload if type(payload) is bytes else bytes(payload))
             if payload[:1] == b"B":
                 return bytes(memoryview(payload)[1:])
             if payload[:1] == b"T":

@@ -58,13 +58,13 @@ def is_plain(value: Any, room: int = DEPTH) -> bool:
     Those two are left to `plain_text`, which comes by them anyway. At most `room` containers within each other.
     """
     kind = type(value)
-    if kind is list:
-        items = value
-    elif kind is dict:
+    if kind is dict:
         for key in value:
             if type(key) is not str:
                 return False
         items = value.values()
+    elif kind is list:
+        items = value
     else:
         return kind in ATOMS or (kind is int and fits(value))
     if not room:
@@ -77,11 +77,11 @@ def is_plain(value: Any, room: int = DEPTH) -> bool:
             return fits(min(items)) and fits(max(items))
     for item in items:
         kind = type(item)
-        if kind in ATOMS:
-            continue
         if kind is int:
             if not INT_LEAST <= item <= INT_MOST:
                 return False
+        elif kind is str or kind in ATOMS:
+            continue
         elif kind not in BOXES or not is_plain(item, room - 1):
             return False
     return True
@@ -133,27 +133,40 @@ _scan_unique = _scanner(object_pairs_hook=_unique)
 
 def read_plain(payload: bytes) -> Any:
     """The value of a payload that is one byte of kind and a JSON text."""
-    # More brackets than levels come seldom, and are counted in no time.
-    if payload.count(b"[") + payload.count(b"{") > DEPTH and nests_over(DEPTH, payload):
+    # A shorter one cannot open that many and close them; if it only opens them, reading stops where it ends.
+    if len(payload) > 2 * DEPTH and nests_over(DEPTH, payload):
         raise CodecError(f"a payload with more than {DEPTH} containers within each other")
-    return _read(_scan, payload.decode(), 1)
+    text = payload.decode()
+    try:
+        value, end = _scan(text, 1)
+    except StopIteration as stop:
+        raise _broken(stop) from None
+    if end != len(text) or "\\" in text:
+        _check_rest(text, value, end)
+    return value
 
 
 def read_unique(text: bytes) -> Any:
     """The value that the whole of `text` is, without objects that have a key twice. Look at its depth before."""
-    return _read(_scan_unique, text.decode(), 0)
-
-
-def _read(scan: Callable[[str, int], tuple[Any, int]], text: str, start: int) -> Any:
+    spelt = text.decode()
     try:
-        value, end = scan(text, start)
+        value, end = _scan_unique(spelt, 0)
     except StopIteration as stop:
-        raise CodecError(f"a payload whose JSON is broken at character {stop.value}") from None
+        raise _broken(stop) from None
+    _check_rest(spelt, value, end)
+    return value
+
+
+def _broken(stop: StopIteration) -> CodecError:
+    return CodecError(f"a payload whose JSON is broken at character {stop.value}")
+
+
+def _check_rest(text: str, value: Any, end: int) -> None:
+    """Refuse what stands behind a value, and half surrogate pairs in it."""
     if end != len(text):
         raise CodecError(f"a payload with something behind its JSON, which ends at character {end}")
     if "\\" in text and _half_pair(text):
         plain_text(value).encode()  # half a surrogate pair is no text: UnicodeEncodeError
-    return value
 
 
 def nests_over(most: int, text: bytes) -> bool:

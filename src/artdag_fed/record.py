@@ -130,9 +130,10 @@ class Record(_Draft):
         """The encoded result; `CodecError` where the codec cannot carry it."""
         payload = self._payload
         if payload is None:
-            if self.declared:
+            result = self._result
+            if result is NOTHING:
                 raise CodecError(f"the bytes of {shown(self.cid)} were left out: something in it was over a limit")
-            payload = self.codec.encode(self._result)
+            payload = self.codec.encode(result)
             _set_payload(self, payload)
         return payload
 

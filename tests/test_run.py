@@ -411,6 +411,21 @@ def test_an_input_that_is_held_and_cannot_be_read_is_computed_with_all_that_it_n
         run(fed, add(mid, n=4), fails_at(2))
 
 
+def test_what_takes_the_place_of_an_accepted_result_meanwhile_is_asked_about_too(fed: Federation) -> None:
+    low, late = add(n=1), add(n=2)
+    fed = import_(fed, [Record(low.cid, 1, "bob", recipe=low.recipe)], everyone)
+
+    def runner(op: str, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> int:
+        if params["n"] == 2:  # before `low` is read, bob's goes and another peer's comes
+            import_(invalidate(fed, "bob"), [Record(low.cid, 666, "mallory", recipe=low.recipe)], everyone)
+        return int(sum(inputs)) + int(params["n"])
+
+    done = run(fed, add(late, low, n=3), runner, trusted={"bob"}.__contains__)
+    assert done.value == 6
+    assert done.federation.cache[low.cid] == 1
+    assert not done.federation.provenance and not done.federation.lineage
+
+
 def test_what_is_read_a_second_time_and_came_from_a_peer_meanwhile_rests_on_the_peer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

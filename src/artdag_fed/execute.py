@@ -262,9 +262,15 @@ class Work:
             for cid in cids:
                 if cid not in loaded and (digests.pop(cid, None) is not None or known.get(cid) is not None):
                     self.refused.add(cid)  # gone meanwhile
+        accepts = self.accepts
         for cid, (held, result) in loaded.items():
-            values[cid] = result
             origin, token, digest, source = known[cid] = held
+            if accepts is not None and not accepts(origin):  # another one has come in the place of what was asked about
+                self.refused.add(cid)
+                digests.pop(cid, None)
+                rests.pop(cid, None)
+                continue
+            values[cid] = result
             if source:
                 self.sources.met(cid, source)
             digest = digest or self.digest(result)

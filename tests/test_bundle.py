@@ -373,8 +373,17 @@ def test_a_newer_version_is_refused_and_the_message_says_so(version: int) -> Non
     [b"{" * 100, b"PK\x03\x04" + bytes(100), MAGIC.upper() + bytes(48), MAGIC.replace(b"v1", b"v0") + bytes(48)],
 )
 def test_something_else_is_refused_by_its_first_bytes(stream: bytes) -> None:
-    with pytest.raises(BundleError, match="no bundle: it begins with"):
+    with pytest.raises(BundleError) as refused:
         read(stream)
+    assert str(refused.value) == f"no bundle: it begins with {stream[: len(MAGIC)]!r} instead of {MAGIC!r}"
+
+
+@pytest.mark.parametrize(
+    ("fp", "what"), [(None, "NoneType"), ("out.bundle", "str"), (io.StringIO(), "StringIO, which is for text")]
+)
+def test_what_no_bundle_can_be_written_to_is_a_type_error_that_says_what_is_needed(fp: Any, what: str) -> None:
+    with pytest.raises(TypeError, match=f"a bundle is written to a binary file, not to {what}$"):
+        write_bundle(fp, [])
 
 
 def test_an_empty_stream_is_no_bundle() -> None:

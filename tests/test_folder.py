@@ -256,6 +256,15 @@ def test_a_folder_of_another_peer_is_refused(drive: Path) -> None:
     assert files(drive) == before
 
 
+def test_the_folder_of_an_instance_is_refused_and_left_as_it_is(drive: Path) -> None:
+    fed = import_(artdag_fed.open(drive), [Record("c1", 1, "bob")], everyone)
+    before = sorted(drive.rglob("*"))
+    for one in (fed, alice(2)):
+        with pytest.raises(ValueError, match=f"'{drive}' is an instance's own folder .*: choose another"):
+            publish(one, "alice", drive)
+    assert sorted(drive.rglob("*")) == before
+
+
 def test_what_publish_did_not_make_is_left_alone(drive: Path) -> None:
     drive.mkdir()
     (drive / "README.txt").write_text("hello")
@@ -726,6 +735,8 @@ def test_what_cannot_be_reached_is_a_transport_error_that_names_it(drive: Path) 
 def test_wrong_arguments_of_a_fetcher_are_refused_when_it_is_made(drive: Path) -> None:
     with pytest.raises(TypeError, match="mapping"):
         fetcher(drive)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="folders is empty"):
+        fetcher({})
     with pytest.raises(InvalidName):
         fetcher({"a\nb": drive})
     with pytest.raises(TypeError, match="known"):

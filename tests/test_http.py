@@ -610,6 +610,8 @@ def test_arguments_of_a_wrong_type_or_name_are_refused_when_the_fetcher_is_made(
         http.fetcher({}, limits=wrong_text())
     with pytest.raises(TypeError, match="cids must be several ids"):
         http.fetcher({}, cids="c1")
+    with pytest.raises(ValueError, match="urls is empty"):
+        http.fetcher({})
     with pytest.raises(InvalidName):
         http.fetcher({"alice ": "http://alice.example"})
     with pytest.raises(InvalidName):

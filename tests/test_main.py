@@ -172,6 +172,33 @@ def test_a_folder_that_is_no_instance_is_refused_and_left_as_it_is(call: Call, c
     assert sorted(os.listdir()) == ["empty", "film.mov"] and os.listdir("empty") == []
 
 
+def test_a_folder_that_one_may_not_enter_is_said_to_be_one(
+    call: Call, bundle: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tests.children import Child
+
+    for parent in [tmp_path, *tmp_path.parents[:-2]]:
+        parent.chmod(0o755)
+    os.mkdir("locked", 0o000)
+
+    def as_nobody() -> list[int]:
+        if os.getuid() == 0:
+            os.setuid(65534)
+        asked = (["info", "locked"], ["import", "locked", bundle, *TRUST], ["import", "new", bundle, *TRUST])
+        return [main(argv) for argv in asked]
+
+    os.chmod(tmp_path, 0o555)
+    try:
+        assert Child(as_nobody).result() == [3, 3, 3]
+    finally:
+        os.chmod(tmp_path, 0o755)
+    assert capfd.readouterr().err.splitlines() == [
+        "artdag_fed: 'locked' cannot be looked into: Permission denied",
+        "artdag_fed: 'locked' cannot be looked into: Permission denied",
+        f"artdag_fed: {tmp_path}/new cannot be made a cache: Permission denied",
+    ]
+
+
 def test_another_programs_database_is_refused(call: Call) -> None:
     os.mkdir("photos")
     Path("photos", "index.sqlite3").write_bytes(b"SQLite format 3\0" + bytes(84))
@@ -246,6 +273,23 @@ def test_export_writes_through_a_link_and_into_what_is_no_file(call: Call, alice
     refused(call("export", "alice", "no/such/folder", "--as", "alice"), 3, "No such file")
 
 
+@pytest.mark.parametrize("there", [KEY, b"artdag-fed bundle", b"\n"])
+def test_export_replaces_no_file_that_is_no_bundle(call: Call, alice: Federation, there: bytes) -> None:
+    Path("alice.key").write_bytes(there)
+    os.symlink("alice.key", "link")
+    for name in ("alice.key", "link"):
+        said = call("export", "alice", name, "--as", "alice")
+        refused(said, 3, f"'{name}' cannot be written: it is there already and is no bundle")
+    assert Path("alice.key").read_bytes() == there and sorted(os.listdir()) == ["alice", "alice.key", "link"]
+
+
+def test_export_replaces_an_older_bundle_or_an_empty_file(call: Call, bundle: str) -> None:
+    Path("empty").write_bytes(b"")
+    for name in (bundle, "empty"):
+        assert call("export", "alice", name, "--as", "alice", "--cid", "grade").code == 0
+        assert 0 < os.path.getsize(name) < 1000
+
+
 def test_export_to_the_standard_output_is_the_bundle_alone(call: Call, alice: Federation) -> None:
     refused(call("export", "alice", "-", "--as", "alice", "--json"), 2, "cannot both go")
 
@@ -301,6 +345,14 @@ def test_what_is_no_key_is_wrong_usage_and_never_printed(call: Call, bundle: str
     assert "s3cret" not in said.err and not os.path.exists("dora")
 
 
+def test_a_key_file_that_is_too_short_is_named(call: Call, bundle: str) -> None:
+    Path("short").write_bytes(b"s3cret")
+    refused(
+        call("import", "dora", bundle, *TRUST, "--key", "alice=short"), 2, "artdag_fed: 'short': the key has 6 bytes"
+    )
+    refused(call("export", "alice", "out", "--as", "alice", "--key-file", "short"), 2, "'short': the key has 6 bytes")
+
+
 def test_a_key_file_that_is_not_there_is_named(call: Call, bundle: str) -> None:
     refused(call("import", "dora", bundle, *TRUST, "--key", "alice=nowhere"), 3, "'nowhere': No such file")
 
@@ -318,11 +370,11 @@ def test_a_bundle_that_is_none_makes_no_instance_and_changes_none(call: Call, bu
     Path("foreign").write_bytes(b"\x1b[31m%PDF-1.7 ...........................")
     Path("empty").write_bytes(b"")
     for name, words in (("foreign", "no bundle: it begins with"), ("empty", "no bundle"), ("nowhere", "No such file")):
-        refused(call("import", "dora", name, *TRUST), 3, words)
+        refused(call("import", "dora", name, *TRUST), 3, f"artdag_fed: '{name}': ", words)
     refused(call("import", "dora", "alice", *TRUST), 3, "'alice': Is a directory")
     assert not os.path.exists("dora")
     for name, words in (("cut", "cut off"), ("flipped", "altered")):
-        refused(call("import", "dora", name, *TRUST), 3, words)
+        refused(call("import", "dora", name, *TRUST), 3, f"artdag_fed: '{name}': the bundle", words)
     assert len(artdag_fed.open("dora")) == 0
 
 
@@ -383,6 +435,24 @@ def test_pull_fetches_from_a_url_with_a_token_from_a_file_or_the_environment(
         refused(call("pull", "dora", "alice", server.url, *TRUST, f"--deadline={seconds}"), 2, "no number of seconds")
 
 
+def test_pull_says_how_its_arguments_go_where_they_were_swapped(call: Call, alice: Federation) -> None:
+    url = "http://127.0.0.1:8000"
+    hint = "the peer comes first, then where it is: pull dora alice http://127.0.0.1:8000"
+    refused(call("pull", "dora", url, "alice", *TRUST), 3, "'alice' has no manifest", hint)
+    refused(call("pull", "dora", url, "alice", *TRUST, "--deadline", "5"), 2, "'alice' is a folder", hint)
+    folder.publish(alice, url, "drive")  # which may be a peer's name
+    assert call("pull", "dora", url, "drive", "--trust", url).code == 0
+
+
+def test_pull_says_how_a_url_begins_where_no_folder_is(call: Call, alice: Federation) -> None:
+    for source in ("127.0.0.1:8000", "alice.example/results"):
+        refused(
+            call("pull", "dora", "alice", source, *TRUST), 3, f"'{source}'", "a URL begins with http:// or https://"
+        )
+    said = call("pull", "dora", "alice", "alice", *TRUST)
+    assert "has no manifest" in said.err and "http" not in said.err
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "example.test"])
 def test_serve_wants_a_token_where_others_can_reach_it(
     call: Call, alice: Federation, host: str, monkeypatch: pytest.MonkeyPatch
@@ -415,8 +485,27 @@ def test_invalidate_drops_what_came_from_a_peer_and_says_what_rests_on_it(call: 
         "peer": "carol",
         "dropped": 1,
         "resting_on": 0,
+        "peers": [],
     }
     assert len(alice) == 2
+    assert call("invalidate", "alice", "carol").out == (
+        "nothing in 'alice' is from or rests on 'carol'; it has nothing of any peer's\n"
+    )
+
+
+def test_invalidate_says_which_peers_there_are_where_it_found_nothing(call: Call, alice: Federation) -> None:
+    for argv in (["Bob"], ["Bob", "--derived"]):
+        said = call("invalidate", "alice", *argv)
+        assert (said.code, said.out) == (
+            0,
+            "nothing in 'alice' is from or rests on 'Bob'; its peers are 'bob', 'carol'\n",
+        )
+    peers = [f"peer-{n}" for n in (3, 2, 1)]
+    import_(alice, [Record(f"{peer}.{n}", n, peer) for peer in peers for n in range(int(peer[-1]))], lambda peer: True)
+    assert call("invalidate", "alice", "Bob").out.endswith("its peers are 'peer-3', 'peer-2', 'bob' and 2 more\n")
+    told = call("invalidate", "alice", "Bob", "--json").json
+    assert (told["dropped"], told["resting_on"]) == (0, 0)
+    assert told["peers"] == ["peer-3", "peer-2", "bob", "carol", "peer-1"]
 
 
 def test_check_tells_of_faults_and_drops_them_when_asked(call: Call, alice: Federation) -> None:
@@ -506,6 +595,24 @@ def test_serve_answers_who_has_the_token_and_ends_quietly_with_ctrl_c(
     assert call("pull", "dora", "alice", told["url"], *TRUST, "--token-file", "token").code == 0
     serve.send_signal(signal.SIGINT)
     assert serve.communicate(timeout=10) == (b"", b"") and serve.returncode == 0
+
+
+def test_the_page_of_an_instance_that_is_served_to_everyone_asks_for_no_token(alice: Federation) -> None:
+    from urllib.request import urlopen
+
+    with process("serve", "alice", "--as", "alice", "--port", "0", "--json") as child:
+        assert child.stdout is not None
+        told = json.loads(child.stdout.readline())
+        text = urlopen(told["page"]).read().decode()
+        child.kill()
+    assert told["token"] is False and "everyone who can reach this address" in text and "oken" not in text
+
+
+def test_a_standard_input_that_cannot_be_read_is_named(alice: Federation) -> None:
+    with open("out", "wb") as out, process("import", "dora", "-", *TRUST, stdin=out.fileno()) as child:
+        assert child.stderr is not None
+        said = child.stderr.read(), child.wait(timeout=10)
+    assert said == (b"artdag_fed: the standard input cannot be read: Bad file descriptor\n", 3)
 
 
 def test_a_pipe_that_closes_ends_it_quietly(alice: Federation) -> None:

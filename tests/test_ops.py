@@ -134,6 +134,31 @@ def test_what_could_not_be_put_back_in_its_place_is_a_type_error_that_names_the_
 
 
 @pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (lambda blur: blur(), "missing a required argument: 'frame'"),
+        (lambda blur: blur(A, 1, 2), "too many positional arguments"),
+        (lambda blur: blur(A, 1, gain=2), "got an unexpected keyword argument 'gain'"),
+        (lambda blur: blur(A, frame=A), "multiple values for argument 'frame'"),
+    ],
+)
+def test_a_call_that_does_not_fit_the_function_is_a_type_error_that_names_the_op(
+    call: Callable[[Op], Node], why: str
+) -> None:
+    @Ops("studio").op(version=3)
+    def blur(frame: Any, radius: int = 1) -> Any: ...
+
+    with pytest.raises(TypeError, match=f"^studio.blur@3: {why}"):
+        call(blur)
+
+
+def test_a_function_whose_signature_nobody_knows_is_a_type_error_that_names_it(ops: Ops) -> None:
+    with pytest.raises(TypeError, match=r"max@1: builtins\.max has no signature .*: write a plain def"):
+        ops.op(max)
+    assert "max@1" not in ops
+
+
+@pytest.mark.parametrize(
     ("inputs", "params", "named"),
     [
         ((), {"radius": 1}, "blur@1 has a parameter frame, and the node neither"),

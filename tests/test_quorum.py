@@ -155,6 +155,11 @@ def test_a_k_that_nobody_could_meet_or_that_is_no_number_is_refused_when_it_is_m
         quorum({"alice": read({}), "bob": read({})}, k)
 
 
+def test_a_quorum_of_nobody_says_that_there_are_no_peers() -> None:
+    with pytest.raises(ValueError, match=r"quorum\(\) has no peers to ask: the mapping is empty"):
+        quorum({}, 1)
+
+
 def test_what_could_never_work_is_refused_when_it_is_made() -> None:
     calls: list[tuple[Any, dict[str, Any], Any]] = [
         ([read({})], {}, TypeError),

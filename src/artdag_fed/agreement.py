@@ -70,13 +70,15 @@ def quorum(
     after records came, and so does what `observe` raises. `BundleError` where that peer contradicts what has been
     passed on already, sends something that is no `Record`, or goes over a limit. Always partial; without `digests`.
 
-    Raises `ValueError` where k is below 1 or more than there are peers; `TypeError`, `InvalidName`.
+    Raises `ValueError` where there are no peers, or k is below 1 or more than there are; `TypeError`, `InvalidName`.
     """
     if not isinstance(fetches, Mapping):
         raise TypeError(f"quorum() takes a mapping {{peer: fetch}}, not {type(fetches).__name__}")
     roads = {check_peer(peer): fetch for peer, fetch in fetches.items()}
     for peer, fetch in roads.items():
         check_callable(f"the fetch of {shown(peer)}", fetch)
+    if not roads:
+        raise ValueError("quorum() has no peers to ask: the mapping is empty")
     if type(k) is not int:
         raise TypeError(f"k must be an int, not {type(k).__name__}")
     if not 1 <= k <= len(roads):

@@ -60,7 +60,7 @@ class Readable(Protocol):
 def write_bundle(fp: Writable, records: Iterable[Record]) -> int:
     """Write `records` to `fp` as they come; how many it were.
 
-    fp: a binary file or the like, which is neither flushed nor closed. A record that was read from bytes is passed on
+    fp: a binary file or the like (else `TypeError`, at once), which is neither flushed nor closed. A record that was read from bytes is passed on
     with the digest that was declared for it, unchecked.
 
     Raises `CodecError` for a result that has no bytes and `InvalidName` for a cid or peer that is none, both before
@@ -116,6 +116,10 @@ def _blocks(records: Iterable[Record]) -> Iterator[Block]:
 
 def _writer(fp: Any) -> Callable[[bytes], None]:
     """Writes all of its bytes, to a raw file too, which may take only some of them at a time."""
+    text = isinstance(fp, io.TextIOBase)
+    if text or not callable(getattr(fp, "write", None)):
+        what = f"{type(fp).__name__}{', which is for text' if text else ''}"
+        raise TypeError(f"a bundle is written to a binary file, not to {what}")
 
     def write(data: bytes) -> None:
         taken = fp.write(data)
@@ -214,7 +218,7 @@ class _Reader:
                 f"a bundle of version {int(newer[1])}, with 1 the newest that is read here: update artdag_fed, or have "
                 "it sent as version 1"
             )
-        raise BundleError(f"no bundle: it begins with {shown(repr(magic))} instead of {MAGIC!r}")
+        raise BundleError(f"no bundle: it begins with {magic!r} instead of {MAGIC!r}")
 
     def _block(self, header: Header) -> Iterator[Record]:
         """The records of a block, whose bodies come next."""

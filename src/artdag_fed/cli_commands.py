@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import hmac
+import os
+import shlex
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -21,9 +23,9 @@ from artdag_fed.caches.disk_check import Fault, check_folder
 from artdag_fed.callables import Fetch, Sign, Trust, Verify
 from artdag_fed.cli_arguments import PULL_TOKEN, SERVE_TOKEN
 from artdag_fed.cli_files import key_in, opened, reading, token_in, writing
-from artdag_fed.cli_output import Complaints, Exit, Output, Usage, count_of, most_first, names, whence
+from artdag_fed.cli_output import Complaints, Exit, Output, Usage, count_of, few_of, most_first, names, whence
 from artdag_fed.dag import parse_recipe
-from artdag_fed.errors import CodecError
+from artdag_fed.errors import CodecError, TransportError
 from artdag_fed.events import Report
 from artdag_fed.federation import export, import_, invalidate, pull
 from artdag_fed.instance import cache_of
@@ -150,7 +152,10 @@ def import_bundle(asked: Namespace, output: Output, complaints: Complaints) -> E
 
 def pull_(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     verify = _verify(asked)
-    records = _begun(_fetch(asked)(asked.peer))
+    try:
+        records = _begun(_fetch(asked)(asked.peer))
+    except TransportError as error:
+        raise TransportError(f"{error}{_hint(asked)}") from error
     with opened(asked.cache, make=True) as (fed, new):
         report = pull(fed, lambda _: records, asked.peer, _trusts(asked.trust), verify=verify).report
     return _imported(asked, report, new, output, complaints)
@@ -197,11 +202,18 @@ def invalidate_(asked: Namespace, output: Output, complaints: Complaints) -> Exi
         report = invalidate(fed, asked.peer, derived=asked.derived).report
         while cache_of(fed).purge():  # off the disk, too
             pass
-    left = report.resting_on[asked.peer]
+        peers = Counter[str]()
+        for origin, total in cache_of(fed).origins().items():
+            peers.update(dict.fromkeys(origin.peers, total.results))
+    left, listed = report.resting_on[asked.peer], [peer for peer, _ in most_first(peers)]
     what = "from or resting on" if asked.derived else "from"
+    line = f"{count_of(report.dropped, 'result')} {what} {shown(asked.peer)} dropped; {left:,} that rest on it stay"
+    if not report.dropped and not left:  # revoked before, which is no failure, or a name with a typo in it
+        there = f"its peers are {few_of(listed)}" if listed else "it has nothing of any peer's"
+        line = f"nothing in {shown(asked.cache, 200)} is from or rests on {shown(asked.peer)}; {there}"
     output.done(
-        {"cache": asked.cache, "peer": asked.peer, "dropped": report.dropped, "resting_on": left},
-        f"{count_of(report.dropped, 'result')} {what} {shown(asked.peer)} dropped; {left:,} that rest on it stay",
+        {"cache": asked.cache, "peer": asked.peer, "dropped": report.dropped, "resting_on": left, "peers": listed},
+        line,
     )
     return Exit.FINE
 
@@ -217,11 +229,8 @@ def serve(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
             f"serve: {shown(asked.host)} is reached from elsewhere, so a token is needed: --token-file or {SERVE_TOKEN}"
         )
 
-    def authorize(offered: str | None) -> bool:
-        return token is None or (offered is not None and hmac.compare_digest(offered, token))
-
     with opened(asked.cache) as (fed, _):
-        application = http.app(fed, asked.name, trusted=_offered(asked), sign=sign, authorize=authorize)
+        application = http.app(fed, asked.name, trusted=_offered(asked), sign=sign, authorize=_authorizing(token))
         with Listener(application, asked.host, asked.port) as listener:
             who = "whoever has the token" if token is not None else "everyone on this machine"
             output.done(
@@ -250,36 +259,42 @@ def _fetch(asked: Namespace) -> Fetch:
         token = token_in(asked.token_file, PULL_TOKEN)
         tokens = {} if token is None else {asked.peer: token}
         deadline = http.DEADLINE if asked.deadline is None else asked.deadline
-        with _saying_usage():
+        try:
             return http.fetcher({asked.peer: asked.source}, tokens=tokens, deadline=deadline)
+        except ValueError as error:  # about what was asked for, and not about what was found
+            raise Usage(str(error)) from error
     if asked.token_file is not None or asked.deadline is not None:
-        raise Usage(f"pull: {shown(asked.source)} is a folder, which takes no --token-file and no --deadline")
+        raise Usage(
+            f"pull: {shown(asked.source)} is a folder, which takes no --token-file and no --deadline{_hint(asked)}"
+        )
     from artdag_fed.transports import folder
 
     return folder.fetcher({asked.peer: asked.source})
 
 
+def _hint(asked: Namespace) -> str:
+    """What else may have been meant, where no folder that someone published into was named."""
+    from artdag_fed.transports.folder_layout import MANIFEST
+
+    if "://" in asked.source or os.path.lexists(os.path.join(asked.source, MANIFEST)):
+        return ""
+    if "://" in asked.peer:  # which may be a name, so it is no reason to refuse
+        meant = shlex.join(("pull", asked.cache, asked.source, asked.peer))
+        return f"; the peer comes first, then where it is: {meant}"
+    return "" if os.path.lexists(asked.source) else "; a URL begins with http:// or https://"
+
+
+def _authorizing(token: str | None) -> Callable[[str | None], bool] | None:
+    """None where everyone may come, so that the page does not ask for a token."""
+    return None if token is None else lambda offered: offered is not None and hmac.compare_digest(offered, token)
+
+
 def _sign(asked: Namespace) -> Sign | None:
-    if asked.key_file is None:
-        return None
-    with _saying_usage():
-        return hmac_signer(key_in(asked.key_file))
+    return None if asked.key_file is None else hmac_signer(key_in(asked.key_file))
 
 
 def _verify(asked: Namespace) -> Verify | None:
-    if asked.keys is None:
-        return None
-    with _saying_usage():
-        return hmac_verifier({peer: key_in(file) for peer, file in asked.keys})
-
-
-@contextlib.contextmanager
-def _saying_usage() -> Iterator[None]:
-    """A `ValueError` about what was asked for is not about what was found."""
-    try:
-        yield
-    except ValueError as error:
-        raise Usage(str(error)) from error
+    return None if asked.keys is None else hmac_verifier({peer: key_in(file) for peer, file in asked.keys})
 
 
 def _trusts(peers: list[str]) -> Trust:

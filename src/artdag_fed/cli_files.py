@@ -1,9 +1,9 @@
 """What the command line reads from files and writes to them: bundles, keys, tokens, and the folders of instances.
 
 Rules: an instance is opened where there is one; only what keeps results makes one, and says so. A bundle file is there
-whole or not at all: it is written under another name beside it, synced and renamed. What is no plain file (a pipe, a
-device) is written as it is; a terminal is not, since a bundle is bytes that others chose. Secrets are bounded in size,
-and no message has one.
+whole or not at all: it is written under another name beside it, synced and renamed; it replaces a bundle or an empty
+file, and no other. What is no plain file (a pipe, a device) is written as it is; a terminal is not, since a bundle is
+bytes that others chose. Secrets are bounded in size, and no message has one.
 
 >>> import tempfile
 >>> with opened(tempfile.mkdtemp()):
@@ -22,13 +22,15 @@ import sys
 from collections.abc import Iterator
 from typing import BinaryIO, Final
 
+from artdag_fed.bundle import MAGIC
 from artdag_fed.caches.disk_index import INDEX, sync_folder
 from artdag_fed.cli_output import Usage, naming
-from artdag_fed.errors import StoreError
+from artdag_fed.errors import BundleError, FederationError, StoreError
 from artdag_fed.federation import Federation
 from artdag_fed.instance import cache_of
 from artdag_fed.instance import open as open_instance
 from artdag_fed.names import shown
+from artdag_fed.signing import hmac_signer
 from artdag_fed.transports.http_wire import TOKEN
 
 __all__ = ["key_in", "opened", "reading", "token_in", "writing"]
@@ -40,7 +42,13 @@ SECRET_BYTES: Final = 1 << 16
 @contextlib.contextmanager
 def opened(path: str, *, make: bool = False) -> Iterator[tuple[Federation, bool]]:
     """The instance in the folder `path`, and whether it is a new one, which only `make` allows; closed afterwards."""
-    new = not os.path.lexists(os.path.join(path, INDEX))
+    try:
+        os.lstat(os.path.join(path, INDEX))
+        new = False
+    except (FileNotFoundError, NotADirectoryError):
+        new = True
+    except OSError as error:
+        raise StoreError(f"{shown(path, 200)} cannot be looked into: {error.strerror}") from error
     if new and not make:
         why = (
             f"it has no {INDEX}"
@@ -59,14 +67,19 @@ def opened(path: str, *, make: bool = False) -> Iterator[tuple[Federation, bool]
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[BinaryIO]:
-    """The file to read from; - is the standard input."""
-    if path == "-":
-        if sys.stdin is None:
-            raise OSError("there is no standard input")
-        yield sys.stdin.buffer
-        return
-    with open(path, "rb") as file:
-        yield file
+    """The bundle file to read from; - is the standard input. What is found to be wrong with it names it."""
+    what = "the standard input" if path == "-" else shown(path, 200)
+    if path == "-" and sys.stdin is None:
+        raise OSError("there is no standard input")
+    try:
+        with contextlib.nullcontext(sys.stdin.buffer) if path == "-" else open(path, "rb") as file:
+            yield file
+    except BundleError as error:
+        raise BundleError(f"{what}: {error}") from error
+    except OSError as error:
+        if isinstance(error, FederationError) or error.filename is not None:  # which say of themselves what it was
+            raise
+        raise OSError(f"{what} cannot be read: {error.strerror or error}") from error
 
 
 @contextlib.contextmanager
@@ -85,8 +98,16 @@ def writing(path: str) -> Iterator[BinaryIO]:
             with open(path, "wb") as file:
                 yield file
         else:
+            _check_no_loss(path)
             with _replacing(path) as file:
                 yield file
+
+
+def _check_no_loss(path: str) -> None:
+    """What is replaced is a bundle, which can be written again, or empty: the name may be that of a key."""
+    with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+        if file.read(len(MAGIC)) not in (MAGIC, b""):
+            raise OSError("it is there already and is no bundle: choose another name, or remove it first")
 
 
 @contextlib.contextmanager
@@ -109,8 +130,13 @@ def _replacing(path: str) -> Iterator[BinaryIO]:
 
 
 def key_in(path: str) -> bytes:
-    """A key: the bytes of the file as they are."""
-    return _secret(path)
+    """A key: the bytes of the file as they are, if `hmac_signer` takes them."""
+    key = _secret(path)
+    try:
+        hmac_signer(key)
+    except ValueError as error:
+        raise Usage(f"{shown(path, 200)}: {error}") from error
+    return key
 
 
 def token_in(path: str | None, variable: str) -> str | None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum
 from typing import TextIO
@@ -26,7 +26,19 @@ from artdag_fed.cache import Origin
 from artdag_fed.errors import FederationError
 from artdag_fed.names import shown
 
-__all__ = ["Complaints", "Exit", "Output", "Usage", "count_of", "most_first", "names", "naming", "one_line", "whence"]
+__all__ = [
+    "Complaints",
+    "Exit",
+    "Output",
+    "Usage",
+    "count_of",
+    "few_of",
+    "most_first",
+    "names",
+    "naming",
+    "one_line",
+    "whence",
+]
 
 NAMES = 3  # of several that are told to people; JSON has all
 
@@ -131,12 +143,17 @@ def count_of(number: int, what: str) -> str:
 
 
 def names(of: Collection[str]) -> str:
-    """Some of these names, for people.
+    """Some of these names, for people, in the order of names.
 
     >>> names({"alice", "bob", "carol", "dora"})
     "'alice', 'bob', 'carol' and 1 more"
     """
-    few = ", ".join(shown(name) for name in sorted(of)[:NAMES])
+    return few_of(sorted(of))
+
+
+def few_of(of: Sequence[str]) -> str:
+    """The first of these names, for people."""
+    few = ", ".join(shown(name) for name in of[:NAMES])
     return few if len(of) <= NAMES else f"{few} and {len(of) - NAMES} more"
 
 

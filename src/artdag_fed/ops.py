@@ -176,11 +176,19 @@ def _put_together(prefix: str, ops: dict[str, Op], sources: dict[str, str]) -> O
 
 def _building(full: str, fn: Function) -> Op:
     """The function that gives a node for a call of `fn`; what it closes over can travel wherever `fn` can."""
-    signature = inspect.signature(fn)
+    try:
+        signature = inspect.signature(fn)
+    except ValueError:  # of some that are written in C
+        raise TypeError(
+            f"{full}: {_named(fn)} has no signature that Python could tell: write a plain def that calls it"
+        ) from None
 
     @wraps(fn)
     def build(*args: Any, **kwargs: Any) -> Node:
-        bound = signature.bind(*args, **kwargs)
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{full}: {error}") from None
         bound.apply_defaults()
         return _node_of_call(full, signature, bound.arguments)
 
@@ -318,7 +326,7 @@ def _check_name(what: str, name: object, *, empty: bool = False) -> None:
 
 
 def _named(fn: Any) -> str:
-    return f"{fn.__module__}.{fn.__qualname__}"
+    return ".".join(filter(None, (fn.__module__, fn.__qualname__)))  # a method of a builtin object has no module
 
 
 def _article(value: object) -> str:

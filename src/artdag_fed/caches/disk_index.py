@@ -182,7 +182,7 @@ def _check_header(path: str) -> None:
         with open(path, "rb") as file:
             header = file.read(100)
     except OSError as error:
-        raise StoreError(f"{folder} cannot be opened as a cache: {error}") from error
+        raise StoreError(f"{folder} cannot be opened as a cache: {error.strerror or error}") from error
     if not header:
         raise StoreError(f"{path} has no bytes, so it is no index of ours. Move it away to start a new cache there.")
     if len(header) < 100 or not header.startswith(b"SQLite format 3\0"):
@@ -230,7 +230,7 @@ def _create(folder: str) -> None:
     except StoreError:
         raise
     except OSError as error:
-        raise StoreError(f"{folder} cannot be made a cache: {error}") from error
+        raise StoreError(f"{folder} cannot be made a cache: {error.strerror or error}") from error
     finally:
         for name in (new, new + "-journal"):
             with contextlib.suppress(OSError):

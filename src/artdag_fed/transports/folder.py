@@ -22,6 +22,7 @@ from itertools import chain
 
 from artdag_fed.bundle import read_bundle, write_bundle
 from artdag_fed.cache import OriginCache
+from artdag_fed.caches.disk_index import INDEX
 from artdag_fed.callables import Sign, Trust
 from artdag_fed.codec import DEFAULT, Codec
 from artdag_fed.errors import BundleError, TransportError
@@ -59,12 +60,14 @@ def publish(
     one wins. Durable when it returns. Changes nothing in `fed`. What the folder says was published is believed: where
     someone else has changed it, empty it and publish anew.
 
-    Raises `ValueError` where the folder is another peer's; `TransportError` where it cannot be read or written;
-    `BundleError` where its manifest is damaged or of a newer version; `CodecError` for a result (in memory) that has no
-    bytes; and what `export` raises. Then the old offer stands.
+    Raises `ValueError` where the folder is another peer's, or an instance's own; `TransportError` where it cannot be
+    read or written; `BundleError` where its manifest is damaged or of a newer version; `CodecError` for a result (in
+    memory) that has no bytes; and what `export` raises. Then the old offer stands.
     """
     cache = cache_of(fed)
     offered = export(fed, peer_id, trusted=trusted, sign=sign).cids
+    if os.path.lexists(os.path.join(path, INDEX)):
+        raise ValueError(f"{shown(os.fspath(path), 200)} is an instance's own folder (it has {INDEX}): choose another")
     with Folder(path, make=True) as folder:
         lock = folder.lock()
         try:
@@ -186,7 +189,7 @@ def fetcher(
 
     Calling it reads the manifest, iterating the rest. `TransportError` where no folder is known for a peer, or a file
     is missing or incomplete, as in a folder that is being synced; `BundleError` where one is damaged, a link or a pipe,
-    or is over a limit. Then nothing counts.
+    or is over a limit. Then nothing counts. Raises `ValueError` for no folders; `InvalidName`, `TypeError`.
     """
     if not isinstance(folders, Mapping):
         raise TypeError(f"folders must be a mapping of peer -> path, not {type(folders).__name__}")
@@ -197,6 +200,8 @@ def fetcher(
     if codec is not None and not isinstance(codec, Codec):
         raise TypeError(f"codec must be a Codec, not {type(codec).__name__}")
     paths = {check_peer(peer): os.fspath(path) for peer, path in folders.items()}
+    if not paths:
+        raise ValueError("folders is empty: name at least one peer, {peer: path}")
     return FolderFetch(paths, known, limits, DEFAULT if codec is None else codec)
 
 

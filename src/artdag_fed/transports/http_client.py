@@ -124,8 +124,8 @@ def fetcher(
     the body to its end, with what the reader does meanwhile. limits: as for `import_`, for each of the requests that
     are made: one for every 10,000 cids. codec: what results are decoded with, as for `read_bundle`.
 
-    Raises `ValueError` for a URL that is none, a token that cannot be one or would travel in the open, and a deadline
-    that is no positive number; `InvalidName`, `TypeError`.
+    Raises `ValueError` for no URLs, a URL that is none, a token that cannot be one or would travel in the open, and a
+    deadline that is no positive number; `InvalidName`, `TypeError`.
     """
     for name, given in (("urls", urls), ("tokens", tokens)):
         if not isinstance(given, Mapping):
@@ -138,8 +138,10 @@ def fetcher(
     kept = {peer: token for peer, token in tokens.items() if peer in places}
     for peer, token in kept.items():
         _check_token(places[peer], token)
-    chosen = None if cids is None else _checked(cids)
-    return HttpFetch(places, chosen, kept, _seconds(deadline), limits, DEFAULT if codec is None else codec)
+    chosen, seconds = None if cids is None else _checked(cids), _seconds(deadline)
+    if not places:
+        raise ValueError("urls is empty: name at least one peer, {peer: url}")
+    return HttpFetch(places, chosen, kept, seconds, limits, DEFAULT if codec is None else codec)
 
 
 def have(url: str, cids: Iterable[Cid], *, token: str | None = None, deadline: float = DEADLINE) -> dict[Cid, str]:

@@ -60,8 +60,8 @@ class Readable(Protocol):
 def write_bundle(fp: Writable, records: Iterable[Record]) -> int:
     """Write `records` to `fp` as they come; how many it were.
 
-    fp: a binary file or the like (else `TypeError`, at once), which is neither flushed nor closed. A record that was read from bytes is passed on
-    with the digest that was declared for it, unchecked.
+    fp: a binary file or the like (else `TypeError`, at once), which is neither flushed nor closed. A record that was
+    read from bytes is passed on with the digest that was declared for it, unchecked.
 
     Raises `CodecError` for a result that has no bytes and `InvalidName` for a cid or peer that is none, both before
     anything of its block is written; `TypeError` for what is no `Record`; what `fp` and `records` raise. The stream is

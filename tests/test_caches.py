@@ -219,6 +219,13 @@ class DropsWhatHasChanged(ChangesTheChanges):
         return {"drop": changes.drop | changes.drop_if.keys(), "drop_if": {}}
 
 
+class DropsWhateverItsOrigin(ChangesTheChanges):
+    def instead(self, changes):
+        digests = {cid: digest for cid, (_, digest) in changes.drop_if.items()}
+        held = self.held(digests)
+        return {"drop_if": {cid: (held[cid].token, digest) for cid, digest in digests.items() if cid in held}}
+
+
 class RecallsNothing(ChangesTheChanges):
     def instead(self, changes):
         return {"recall": None}
@@ -291,6 +298,7 @@ BROKEN = [
     CountsNoTime,
     ListsTheNewestFirst,
     DropsWhatHasChanged,
+    DropsWhateverItsOrigin,
     RecallsNothing,
     RecallsWhatOthersOffer,
     RecallsWhatIsBuiltOnIt,

@@ -581,6 +581,15 @@ def test_what_was_built_meanwhile_on_what_is_right_stays(make: Make) -> None:
     assert found.dropped == () and num(2, b).cid in fed
 
 
+def test_what_was_computed_here_meanwhile_is_not_dropped_for_having_equal_bits(make: Make) -> None:
+    a, const = num(1), node("const@1", num(1))
+    poisoned = taking(artdag_fed.open(), "alice", a, by=wrong(1))
+    fed = taking(make(), "alice", a, by=wrong(1))
+    fed = import_(fed, export(run(poisoned, const, add).federation, "bob", [const.cid]), anyone)
+    found = challenge(fed, during(lambda: run(fed, const, add, trusted=lambda peer: False)), peer="alice")
+    assert found.dropped == () and origins(fed) == {a.cid: LOCAL, const.cid: LOCAL}
+
+
 def test_what_was_computed_here_meanwhile_is_not_replaced(make: Make) -> None:
     a = num(1)
     fed = taking(make(), "alice", a, by=wrong(1))

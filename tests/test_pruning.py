@@ -260,6 +260,19 @@ def test_what_was_replaced_meanwhile_stays_and_another_one_goes(
     assert (set(fed), fed.report.dropped) == ({"a1", "m1", "m2", "m3"}, 2)
 
 
+def test_what_was_computed_here_meanwhile_with_equal_bits_stays(
+    fed: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fed = filled(fed)
+
+    def compute() -> None:
+        fed.cache["a1"] = fed.cache["a1"]
+
+    meanwhile(monkeypatch, fed, compute)
+    left = prune(fed, max_bytes=400)
+    assert "a1" in left and "a1" not in left.provenance
+
+
 def test_what_goes_meanwhile_is_no_error(fed: Federation, monkeypatch: pytest.MonkeyPatch) -> None:
     fed = filled(fed)
     meanwhile(monkeypatch, fed, lambda: invalidate(fed, "alice"))

@@ -185,8 +185,9 @@ class Changes:
     """Every live origin for which it answers True is withdrawn, now and for good."""
     drop: frozenset[Cid] = frozenset()
     """These results go, whoever computed them, with their origins."""
-    drop_if: Mapping[Cid, str] = field(default_factory=dict)
-    """These go likewise, but only where they are still held with this digest (of `Made`)."""
+    drop_if: Mapping[Cid, tuple[int, str]] = field(default_factory=dict)
+    """These go likewise, but only where they are still held under this origin (`Held.token`) with this digest (of
+    `Made`): equal bits that were computed here meanwhile are another result."""
     recall: Recall | None = None
     """What goes as its peer offers it no more; never what was computed here, or came from someone else."""
     put: Staged | None = None

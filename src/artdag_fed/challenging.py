@@ -55,13 +55,13 @@ class Refuted:
 @dataclass(slots=True)
 class Findings:
     """What a walk found out, by cid in the order in which it was: what becomes of those that are confirmed or
-    vindicated, why others are unchecked, and the digests of those that go."""
+    vindicated, why others are unchecked, and of those that go the origin and digest (as `Changes.drop_if` has them)."""
 
     confirmed: dict[Cid, Relabel] = field(default_factory=dict)
     refuted: dict[Cid, Refuted] = field(default_factory=dict)
     unchecked: dict[Cid, str] = field(default_factory=dict)
     vindicated: dict[Cid, Relabel] = field(default_factory=dict)
-    dropped: dict[Cid, str] = field(default_factory=dict)
+    dropped: dict[Cid, tuple[int, str]] = field(default_factory=dict)
 
 
 class Work:
@@ -182,7 +182,7 @@ class Work:
         exact = made.origin.local and "" != made.inputs_digest == standing.inputs_digest(inputs)
         if not exact:
             if made.origin.peers & self._bad.get(cid, _NOBODY):
-                self.found.dropped[cid] = made.digest
+                self.found.dropped[cid] = standing.tokens[cid], made.digest
                 standing.drop(cid)
             return
         base = standing.base_of(inputs)

@@ -139,7 +139,11 @@ def _enough(found: Iterator[tuple[Cid, Made]], size: int) -> dict[Cid, Made]:
 
 def _dropped(cache: OriginCache, batch: dict[Cid, Made]) -> dict[Cid, Made]:
     """Drop these as far as they are still held as they were found; those that went."""
-    if cache.commit(Changes(drop_if={cid: made.digest for cid, made in batch.items()})).dropped == len(batch):
+    held = cache.held(batch)
+    same = {
+        cid: (held[cid].token, m.digest) for cid, m in batch.items() if cid in held and held[cid].origin == m.origin
+    }
+    if cache.commit(Changes(drop_if=same)).dropped == len(batch):
         return batch
     stayed = cache.held(batch)
     return {cid: made for cid, made in batch.items() if cid not in stayed}

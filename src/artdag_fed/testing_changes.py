@@ -60,15 +60,19 @@ def lists_the_oldest_first(place: Place) -> None:
     same("what is told of them", dict(listed[:4]), cache.made(cids[:4]))
 
 
-def drops_only_what_still_has_its_digest(place: Place) -> None:
+def drops_only_what_is_as_it_was(place: Place) -> None:
     cache = place.cache
     entries = [place.entry("a", 1, place.alice), place.entry("l", b"l" * 50_000), place.entry("b", 2, place.bob)]
     place.put(*entries)
-    wanted = {entries[0].cid: entries[0].digest, entries[1].cid: "0" * 64, place.cid("absent"): "0" * 64}
+    alices, ours, digest = place.held("a").token, place.held("l").token, entries[1].digest
+    wanted = {entries[0].cid: (alices, entries[0].digest), place.cid("absent"): (ours, "0" * 64)}
+    wanted[entries[1].cid] = ours, "0" * 64
     done = cache.commit(Changes(drop_if=wanted, drop=frozenset([entries[2].cid])))
     same("how many were dropped", done.dropped, 2)
-    same("what is left", place.ours(), {entries[1].cid})
-    wanted[entries[1].cid] = entries[1].digest
+    same("what is left of another digest", place.ours(), {entries[1].cid})
+    wanted[entries[1].cid] = alices, digest
+    same("how many were dropped of another origin", cache.commit(Changes(drop_if=wanted)).dropped, 0)
+    wanted[entries[1].cid] = ours, digest
     both = Changes(drop_if=wanted, drop=frozenset([entries[1].cid]))
     same("how often one is counted that goes for two reasons", cache.commit(both).dropped, 1)
 
@@ -245,7 +249,7 @@ def gives_many_offers(place: Place) -> None:
 CHANGE_CHECKS: tuple[Callable[[Place], None], ...] = (
     counts_what_results_come_to,
     lists_the_oldest_first,
-    drops_only_what_still_has_its_digest,
+    drops_only_what_is_as_it_was,
     recalls_what_a_peer_offers_no_more,
     relabels_only_what_is_as_it_was,
     keeps_or_replaces_the_inputs_digest_of_what_it_relabels,

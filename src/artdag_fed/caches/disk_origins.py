@@ -107,12 +107,12 @@ def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
     return dropped
 
 
-def drop_named(db: sqlite3.Connection, cids: Iterable[Cid], digests: Mapping[Cid, str] | None = None) -> int:
-    """Drop what is held of these, where `digests` are given only with its digest; the number of them."""
+def drop_named(db: sqlite3.Connection, cids: Iterable[Cid], only: Mapping[Cid, tuple[int, str]] | None = None) -> int:
+    """Drop what is held of these, where `only` is given with its origin and digest alone; the number of them."""
     dropped = 0
     for batch in batches(sorted(cids)):
-        rows = db.execute(f"SELECT r.id, r.cid, r.digest {NAMED}", (json.dumps(batch),)).fetchall()
-        dropped += drop(db, [id for id, cid, digest in rows if digests is None or digests[cid] == digest])
+        rows = db.execute(f"SELECT r.id, r.cid, r.origin, r.digest {NAMED}", (json.dumps(batch),)).fetchall()
+        dropped += drop(db, [id for id, cid, *found in rows if only is None or only[cid] == tuple(found)])
     return dropped
 
 

@@ -253,9 +253,9 @@ class MemoryCache(MutableMapping[Cid, Any]):
 
     def _dropped(self, changes: Changes, going: set[Cid]) -> set[Cid]:
         dropped = {cid for cid in changes.drop if cid not in going and self._mark(cid) is not None}
-        for cid, digest in changes.drop_if.items():
+        for cid, (token, digest) in changes.drop_if.items():
             mark = None if cid in going else self._mark(cid)
-            if mark is not None and self._measured(cid, mark).digest == digest:
+            if mark is not None and mark.token == token and self._measured(cid, mark).digest == digest:
                 dropped.add(cid)
         return dropped
 

@@ -79,7 +79,7 @@ class Block:
                 raise TypeError(f"a bundle is written from Records, not from {type(record).__name__}")
             payload, recipe = record.payload, record.recipe
             weight += len(payload) + len(recipe)
-            if cids and (weight > BLOCK_BYTES or len(cids) == BLOCK_RECORDS):
+            if (weight > BLOCK_BYTES or len(cids) == BLOCK_RECORDS) and cids:
                 return record
             if record.peer is not peer or record.lineage is not lineage:  # they come in runs
                 peer, lineage = record.peer, record.lineage

@@ -99,7 +99,8 @@ def _json_writer() -> Callable[[Any], str]:
         return json.JSONEncoder(ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")).encode
     quote = json.encoder.encode_basestring  # half the time for a text that stands alone
     write = make(None, None, quote, None, ":", ",", False, False, False)
-    return lambda value: quote(value) if type(value) is str else "".join(write(value, 0))
+    join = "".join
+    return lambda value: quote(value) if type(value) is str else join(write(value, 0))
 
 
 plain_text = _json_writer()

@@ -121,7 +121,8 @@ class Record(_Draft):
             return self._result
         result = self._decoded
         if result is NOTHING:  # `_result` stays empty: what was declared stays a declaration
-            result = self.codec.decode(self.payload)
+            payload = self._payload
+            result = self.codec.decode(self.payload if payload is None else payload)
             _set_decoded(self, result)
         return result
 

@@ -154,12 +154,44 @@ def test_after_all_of_a_peer_is_confirmed_a_revocation_drops_nothing_that_was_co
 
 
 def test_what_rests_on_someone_else_too_rests_on_them_alone_afterwards(make: Make) -> None:
+    """What is between rests on bob still, and was computed here: whom it names was noted when it was."""
     a, b = num(1), num(2)
-    mine = num(3, a, b)
-    fed = run(taking(taking(make(), "alice", a), "bob", b), mine, add).federation
+    between = num(3, b)
+    mine = num(4, a, between)
+    fed = run(taking(taking(make(), "alice", a), "bob", b), Dag(between, mine), add).federation
     found = challenge(fed, add, peer="alice")
     assert found.vindicated == (mine.cid,)
     assert origins(found.federation)[mine.cid] == Origin(None, frozenset({"bob"}))
+
+
+@pytest.mark.parametrize("whom", ["zoe", "alice"])
+def test_an_input_that_still_came_from_a_peer_clears_nobody(make: Make, whom: str) -> None:
+    a, b = num(1), num(2)
+    mine = num(3, a, b)
+    fed = run(taking(taking(make(), "alice", a), "bob", b), mine, add).federation
+    assert challenge(fed, add, peer=whom).vindicated == ()
+    assert origins(fed)[mine.cid] == Origin(None, frozenset({"alice", "bob"}))
+    assert challenge(fed, add).vindicated == (mine.cid,) and origins(fed)[mine.cid] == LOCAL
+
+
+def test_a_peer_cannot_clear_another_by_offering_the_same_again_without_its_name(make: Make) -> None:
+    a = num(1)
+    mine = num(2, a)
+    offer = [Record(a.cid, 1, "alice", frozenset({"carol"}), a.recipe)]
+    fed = run(pull(make(), lambda peer: offer, "alice", anyone), mine, add).federation
+    fed = pull(fed, lambda peer: [], "alice", anyone, mirror=True)
+    fed = pull(fed, lambda peer: [Record(a.cid, 1, "alice", recipe=a.recipe)], "alice", anyone, mirror=True)
+    assert challenge(fed, add, peer="zoe").vindicated == ()
+    assert mine.cid not in invalidate(fed, "carol", derived=True)
+
+
+def test_a_peer_that_sends_the_bits_of_another_does_not_clear_it(make: Make) -> None:
+    a, b = num(1), num(2)
+    mine = num(3, a, b)
+    fed = run(taking(taking(make(), "alice", a), "bob", b), mine, add).federation
+    fed = taking(forget(fed, [a.cid]), "bob", a)
+    assert challenge(fed, add, peer="zoe").vindicated == ()
+    assert mine.cid not in invalidate(fed, "alice", derived=True)
 
 
 def test_what_was_made_from_other_inputs_than_are_held_keeps_its_lineage(make: Make) -> None:

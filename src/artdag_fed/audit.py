@@ -91,7 +91,7 @@ def challenge(
 
     A result is computed from its recipe and from the inputs that stand after they were challenged, inputs first.
     Confirmed ones count as computed here, resting on whom their inputs rest on; and whatever was computed here, from
-    exactly the bits that stand, no longer rests on more peers than those. Refuted ones are replaced, and everything
+    exactly the bits that stand and were computed here too, no longer rests on more peers than those. Refuted ones are replaced, and everything
     goes that was built on them and is declared to rest on their peer, but for what was challenged itself and what was
     computed here from what stands. What cannot be checked stays. All recipes are looked through, and the digests of all
     that rests on others: some twenty seconds for a million, whatever the sample.

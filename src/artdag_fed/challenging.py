@@ -185,10 +185,12 @@ class Work:
                 self.found.dropped[cid] = standing.tokens[cid], made.digest
                 standing.drop(cid)
             return
+        # What a peer's input rests on is that peer's word, which may be another one than when this was made from it, or
+        # from somebody else's equal bits: so nobody is cleared by it.
+        if not standing.ours(inputs):
+            return
         base = standing.base_of(inputs)
-        # Only where it shrinks: what was made of bits that we had computed does not begin to rest on a peer that has
-        # sent the same bits since.
-        if base.origin.lineage < made.origin.lineage:
+        if base.origin.lineage < made.origin.lineage:  # shrinks: more names say only that the inputs were made anew
             self.found.vindicated[cid] = Relabel(standing.tokens[cid], made.digest, base.origin, base.tokens)
             standing.keep(cid, base)
 

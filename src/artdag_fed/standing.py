@@ -63,6 +63,7 @@ class Standing:
         self.damaged: set[Cid] = set()
         self._digests: dict[Cid, str] = {}  # of what stands
         self._bases: dict[Cid, Base] = {}
+        self._theirs: set[Cid] = set()  # of what stands, what came from peers and was not confirmed
         self._lacking: dict[Cid, str] = {}  # what does not stand, and why
         self._uses = Counter(chain.from_iterable(inputs.get(cid, ()) for cid in challenged))
         self._by_token: dict[int, Base] = {}
@@ -153,13 +154,15 @@ class Standing:
 
     def keep_as_held(self, cid: Cid) -> bool:
         """Let it stand as it is held; False where it is not."""
-        token = self.tokens.get(cid)
-        if token is None:
+        token, made = self.tokens.get(cid), self.made.get(cid)
+        if token is None or made is None:
             self._lacking[cid] = "is missing"
             return False
         base = self._by_token.get(token)
         if base is None:
-            base = self._by_token[token] = Base(Origin(None, self.made[cid].origin.peers), frozenset([token]))
+            base = self._by_token[token] = Base(Origin(None, made.origin.peers), frozenset([token]))
+        if not made.origin.local:
+            self._theirs.add(cid)
         self._bases[cid] = base
         return True
 
@@ -198,6 +201,10 @@ class Standing:
     def stands(self, cid: Cid) -> bool:
         """Whether its bits are known to be good for computing from."""
         return cid in self._bases
+
+    def ours(self, inputs: tuple[Cid, ...]) -> bool:
+        """Whether all of these, which stand, were computed here: when they were challenged, or before."""
+        return self._theirs.isdisjoint(inputs)
 
     def missing(self, i: Cid) -> str:
         """Why nothing can be computed from this input."""

@@ -103,8 +103,9 @@ class Model:
                         replaced[cid], bad[cid] = self.rows[cid], bad[cid] | {row.peer}
                     continue
             if whole and row.made == now.made:
-                count["vindicated"] += now.lineage < row.lineage
-                self.rows[cid] = row._replace(lineage=min(row.lineage, now.lineage))
+                if now.lineage < row.lineage and all(self.rows[i].peer is None for i in below):
+                    count["vindicated"] += 1
+                    self.rows[cid] = row._replace(lineage=now.lineage)
             elif row.peers & bad[cid]:
                 count["gone"] += self._drop([cid])["dropped"]
         self._commit(replaced.items())

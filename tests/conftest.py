@@ -6,6 +6,7 @@ what a user has after the process ended, where that is anything at all.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,11 @@ import artdag_fed
 from artdag_fed import DiskCache, Federation
 
 Make = Callable[[], Federation]
+
+
+def pytest_configure() -> None:
+    # A shell starts what it puts in the background with Ctrl-C ignored, and children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(params=["dict", "open()", "open(path)"])

@@ -221,9 +221,21 @@ class DropsWhatHasChanged(ChangesTheChanges):
 
 class DropsWhateverItsOrigin(ChangesTheChanges):
     def instead(self, changes):
-        digests = {cid: digest for cid, (_, digest) in changes.drop_if.items()}
-        held = self.held(digests)
-        return {"drop_if": {cid: (held[cid].token, digest) for cid, digest in digests.items() if cid in held}}
+        held = self.held(changes.drop_if)
+        wanted = {cid: drop for cid, drop in changes.drop_if.items() if cid in held}
+        return {"drop_if": {cid: drop._replace(token=held[cid].token) for cid, drop in wanted.items()}}
+
+
+class DropsWhateverWasWithdrawn(ChangesTheChanges):
+    def instead(self, changes):
+        return {"drop_if": {cid: drop._replace(basis=frozenset()) for cid, drop in changes.drop_if.items()}}
+
+
+class SettlesWhatIsStale(MemoryCache):
+    def commit(self, changes):
+        outcome = super().commit(changes)
+        super().commit(Changes(settle=changes.settle))
+        return outcome
 
 
 class RecallsNothing(ChangesTheChanges):
@@ -299,6 +311,8 @@ BROKEN = [
     ListsTheNewestFirst,
     DropsWhatHasChanged,
     DropsWhateverItsOrigin,
+    DropsWhateverWasWithdrawn,
+    SettlesWhatIsStale,
     RecallsNothing,
     RecallsWhatOthersOffer,
     RecallsWhatIsBuiltOnIt,

@@ -27,9 +27,11 @@ from artdag_fed import (
     Node,
     Record,
     Runner,
+    StoreError,
     audit,
     challenge,
     conflicts,
+    explain,
     export,
     forget,
     hmac_signer,
@@ -323,6 +325,39 @@ def test_what_was_computed_here_from_what_stands_now_stays(make: Make) -> None:
     assert (len(found.refuted), found.dropped, found.federation.cache[mine.cid]) == (1, (), 3)
 
 
+def test_what_was_made_here_from_exactly_the_refuted_bits_goes_whomever_it_names(make: Make) -> None:
+    a, other = num(1), num(2)
+    mine = num(3, a, other)
+    above = num(4, mine)
+    fed = run(taking(make(), "alice", a, by=wrong(1)), Dag(other, mine, above), add).federation
+    fed = taking(invalidate(fed, "alice"), "bob", a, by=wrong(1))
+    found = challenge(fed, add)
+    assert ([r.peer for r in found.refuted], set(found.dropped)) == (["bob"], {mine.cid, above.cid})
+    assert set(found.federation) == {a.cid, other.cid}
+
+
+def test_what_was_made_here_from_other_bits_than_the_refuted_ones_stays_where_it_does_not_name_their_peer(
+    make: Make,
+) -> None:
+    """Made from what carol had sent, which was neither what alice has sent since nor what is right."""
+    a = num(1)
+    mine, const = num(2, a), node("const@1", num(3, num(2, a)))
+    fed = run(taking(make(), "carol", a, by=wrong(1, by=5)), Dag(mine, const), add).federation
+    fed = taking(forget(fed, [a.cid]), "alice", a, by=wrong(1))
+    found = challenge(fed, add)
+    assert len(found.refuted) == 1 and found.dropped == () and mine.cid in fed
+
+
+def test_what_rests_on_a_refuted_result_through_one_that_is_not_held_stays_and_names_the_peer(make: Make) -> None:
+    a = num(1)
+    between, top = num(2, a), num(3, num(2, a))
+    fed = run(taking(make(), "alice", a, by=wrong(1)), top, add).federation
+    found = challenge(forget(fed, [between.cid]), add)
+    assert len(found.refuted) == 1 and found.dropped == ()
+    assert origins(found.federation)[top.cid] == Origin(None, frozenset({"alice"}))
+    assert top.cid not in invalidate(found.federation, "alice", derived=True)
+
+
 def test_an_input_that_goes_leaves_what_is_above_it_unchecked_and_it_goes_too(make: Make) -> None:
     a = num(1)
     mine, his = num(2, a), num(3, num(2, a))
@@ -570,6 +605,30 @@ def test_what_was_computed_from_a_confirmed_result_that_was_withdrawn_meanwhile_
     assert origins(fed) == {hers.cid: Origin("alice", frozenset({"bob"}))}
 
 
+def test_a_refutation_that_is_taken_back_drops_nothing_and_settles_nothing(make: Make) -> None:
+    x = num(1)
+    a = num(2, x)
+    mine, const = num(3, a), node("const@1", num(2, x))
+    fed = run(taking(taking(make(), "carol", x), "alice", a, by=wrong(2)), Dag(mine, const), add).federation
+    fed = import_(fed, [Record(a.cid, 55, "bob", recipe=a.recipe)], anyone)
+    before = conflicts(fed)
+    found = challenge(fed, during(lambda: invalidate(fed, "carol")), peer="alice")
+    assert by_why(found) == {a.cid: "withdrawn meanwhile"} and not found.refuted + found.dropped
+    assert fed.cache[a.cid] == 103 and {mine.cid, const.cid} <= set(fed)
+    assert len(before) == 1 and set(before[0].offers) <= set(conflicts(fed)[0].offers)
+
+
+def test_what_rests_on_two_refuted_results_goes_though_one_refutation_is_taken_back(make: Make) -> None:
+    x, b = num(1), num(9)
+    a = num(2, x)
+    mine = num(3, a, b)
+    fed = taking(taking(taking(make(), "carol", x), "alice", a, by=wrong(2)), "alice", b, by=wrong(9))
+    fed = run(fed, mine, add).federation
+    found = challenge(fed, during(lambda: invalidate(fed, "carol")), peer="alice")
+    assert ([r.cid for r in found.refuted], list(found.unchecked)) == ([b.cid], [a.cid])
+    assert found.dropped == (mine.cid,) and mine.cid not in fed
+
+
 @pytest.mark.parametrize("between", ["made", "load"])
 @pytest.mark.parametrize("whose", ["alice", "bob"])
 def test_what_changes_while_it_is_looked_at_is_unchecked(make: Make, between: str, whose: str) -> None:
@@ -620,6 +679,27 @@ def test_what_was_computed_here_meanwhile_is_not_dropped_for_having_equal_bits(m
     fed = import_(fed, export(run(poisoned, const, add).federation, "bob", [const.cid]), anyone)
     found = challenge(fed, during(lambda: run(fed, const, add, trusted=lambda peer: False)), peer="alice")
     assert found.dropped == () and origins(fed) == {a.cid: LOCAL, const.cid: LOCAL}
+
+
+def test_what_a_run_under_way_made_of_a_refuted_result_stays_and_names_the_peer(make: Make) -> None:
+    a = num(1)
+    mine = num(2, a)
+    fed = taking(make(), "alice", a, by=wrong(1))
+    after = run(fed, mine, during(lambda: challenge(fed, add))).federation
+    assert (after.cache[a.cid], after.cache[mine.cid]) == (1, 103)
+    assert challenge(after, add).dropped == () and origins(fed)[mine.cid] == Origin(None, frozenset({"alice"}))
+    assert explain(after, mine).stale == (mine.cid,)
+    assert mine.cid not in invalidate(after, "alice", derived=True)
+
+
+def test_what_was_found_out_is_told_even_where_room_cannot_be_made(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    fed = taking(make(), "alice", num(1), by=wrong(1))
+
+    def purge(self: Any) -> bool:
+        raise StoreError("busy")
+
+    monkeypatch.setattr(type(fed.cache), "purge", purge)
+    assert len(challenge(fed, add).refuted) == 1 and origins(fed) == {num(1).cid: LOCAL}
 
 
 def test_what_was_computed_here_meanwhile_is_not_replaced(make: Make) -> None:

@@ -14,6 +14,7 @@ in its own favour. Evidence is read, never judged, by `conflicts`. Nothing here 
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ from artdag_fed.cache import Changes, Offer, OriginCache, Outcome, Relabel
 from artdag_fed.callables import Runner, check_callable
 from artdag_fed.challenging import WITHDRAWN, Findings, Refuted, Same, Work
 from artdag_fed.derivation import Graph
+from artdag_fed.errors import StoreError
 from artdag_fed.events import Report
 from artdag_fed.instance import Federation, cache_of, now
 from artdag_fed.names import Cid, PeerId, check_peer
@@ -91,14 +93,17 @@ def challenge(
 
     A result is computed from its recipe and from the inputs that stand after they were challenged, inputs first.
     Confirmed ones count as computed here, resting on whom their inputs rest on; and whatever was computed here, from
-    exactly the bits that stand and were computed here too, no longer rests on more peers than those. Refuted ones are replaced, and everything
-    goes that was built on them and is declared to rest on their peer, but for what was challenged itself and what was
-    computed here from what stands. What cannot be checked stays. All recipes are looked through, and the digests of all
-    that rests on others: some twenty seconds for a million, whatever the sample.
+    exactly the bits that stand and were computed here too, no longer rests on more peers than those. Refuted ones are
+    replaced. Everything goes that was built on them, as far as the recipes of what is held tell, and is declared to
+    rest on their peer or was computed here from exactly the refuted bits; but for what was challenged itself, and what
+    was computed here from what stands. What cannot be checked stays. All recipes are looked through, and the digests of
+    all that rests on others: some twenty seconds for a million, whatever the sample.
 
-    Writes the cache, in one commit: all that was found out, or nothing where this raises. Then it looks again, and
-    drops what was built on a refuted result meanwhile. The offers that were kept about what is confirmed or refuted are
-    forgotten. A runner that fails leaves its result unchecked; what is no `Exception` goes through. Raises `TypeError`
+    Writes the cache, in one commit: all that was found out, or nothing where this raises before it. Then it looks
+    again, and drops what was built on a refuted result meanwhile: where that raises, what was found out was written,
+    and challenging again does not find what this would have found. The offers that were kept about what is confirmed
+    or refuted are forgotten. A run that is still under way may keep what it made of a refuted result; it names the
+    peer. A runner that fails leaves its result unchecked; what is no `Exception` goes through. Raises `TypeError`
     (where `same` answers neither True nor False, too), `ValueError` for a negative sample, what `same` raises,
     `InvalidName`, `StoreError`, and `CodecError` for an input of our own that this codec cannot read.
     """
@@ -124,7 +129,8 @@ def challenge(
         )
         _take_back(cache, found, outcome)
         _drop_late(cache, runner, found)
-        cache.purge()
+        with contextlib.suppress(StoreError):  # only room is at stake: the next verb purges
+            cache.purge()
     else:
         staged.close()
     report = Report(admitted=sum(outcome.stored.values()), conflicts=len(outcome.clashes), dropped=len(found.dropped))
@@ -162,7 +168,7 @@ def _chosen(cache: OriginCache, peer: PeerId | None, sample: int | None, seed: i
 def _take_back(cache: OriginCache, found: Findings, outcome: Outcome) -> None:
     """Take out of the findings what the commit found otherwise, since others had changed it meanwhile."""
     for cid in outcome.stale & found.refuted.keys():  # computed from what was withdrawn, so nothing was shown
-        del found.refuted[cid]
+        del found.refuted[cid], found.wrong[cid]
         found.unchecked[cid] = WITHDRAWN
     if outcome.relabelled < len(found.confirmed) + len(found.vindicated):
         for cid in _not_so(cache, found.confirmed):
@@ -173,6 +179,7 @@ def _take_back(cache: OriginCache, found: Findings, outcome: Outcome) -> None:
     if outcome.dropped < len(found.dropped):
         for cid in cache.held(found.dropped):
             del found.dropped[cid]
+            found.wrong.pop(cid, None)
 
 
 def _not_so(cache: OriginCache, relabels: Mapping[Cid, Relabel]) -> list[Cid]:
@@ -184,9 +191,10 @@ def _drop_late(cache: OriginCache, runner: Runner, found: Findings) -> None:
     """Look again, until nothing is left, for what others had built on refuted results before those were replaced."""
     while found.refuted:
         graph = Graph(cache)
-        bad = {cid: frozenset([refuted.peer]) for cid, refuted in found.refuted.items()}
-        order = graph.in_order(graph.upwards(bad))
-        again = Work(cache, runner, (), graph.inputs, bad=bad, spared={*found.confirmed, *bad})
+        order = graph.in_order(graph.upwards(found.refuted))
+        refuted, wrong = found.refuted.values(), found.wrong
+        spared = {*found.confirmed, *found.refuted}
+        again = Work(cache, runner, (), graph.inputs, refuted=refuted, wrong=wrong, spared=spared)
         for _ in again.walk(order):
             pass  # it challenges nothing, so nothing takes the place of anything
         late = again.found.dropped
@@ -194,6 +202,7 @@ def _drop_late(cache: OriginCache, runner: Runner, found: Findings) -> None:
             return
         cache.commit(Changes(drop_if=late))
         found.dropped.update(late)
+        found.wrong.update(again.found.wrong)
 
 
 # --- conflicts --------------------------------------------------------------------------------

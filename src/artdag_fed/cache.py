@@ -28,6 +28,7 @@ __all__ = [
     "Cache",
     "Changes",
     "Clash",
+    "Drop",
     "Entry",
     "Held",
     "Made",
@@ -169,6 +170,15 @@ class Relabel(NamedTuple):
     inputs_digest: str = ""
 
 
+class Drop(NamedTuple):
+    """A held result that goes, on conditions as those of a `Relabel`: while it is still held with `digest` under the
+    live origin `token`, and none of `basis` was withdrawn. Equal bits computed here meanwhile are another result."""
+
+    token: int
+    digest: str
+    basis: frozenset[int] = frozenset()
+
+
 class Recall(NamedTuple):
     """Every live result whose provenance is `peer` and whose cid is not in `offered` goes."""
 
@@ -185,9 +195,8 @@ class Changes:
     """Every live origin for which it answers True is withdrawn, now and for good."""
     drop: frozenset[Cid] = frozenset()
     """These results go, whoever computed them, with their origins."""
-    drop_if: Mapping[Cid, tuple[int, str]] = field(default_factory=dict)
-    """These go likewise, but only where they are still held under this origin (`Held.token`) with this digest (of
-    `Made`): equal bits that were computed here meanwhile are another result."""
+    drop_if: Mapping[Cid, Drop] = field(default_factory=dict)
+    """These go likewise, each on its own conditions."""
     recall: Recall | None = None
     """What goes as its peer offers it no more; never what was computed here, or came from someone else."""
     put: Staged | None = None
@@ -195,7 +204,8 @@ class Changes:
     relabel: Mapping[Cid, Relabel] = field(default_factory=dict)
     """These get another origin, each on its own conditions."""
     settle: frozenset[Cid] = frozenset()
-    """The offers kept about these cids are forgotten, those that this commit adds included."""
+    """The offers kept about these cids are forgotten, those that this commit adds included; but not about what was
+    stale, which settles nothing."""
     at: float = 0.0
     """Now, in seconds since the epoch, for the offers that this commit notes."""
 

@@ -14,13 +14,13 @@ left as it was, with why.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
-from artdag_fed.cache import Entry, OriginCache, Relabel
+from artdag_fed.cache import Drop, Entry, OriginCache, Relabel
 from artdag_fed.callables import Runner, said
 from artdag_fed.dag import parse_recipe
 from artdag_fed.errors import CodecError
@@ -32,8 +32,6 @@ __all__ = ["WITHDRAWN", "Findings", "Refuted", "Same", "Work"]
 Same = Callable[[Any, Any], bool]
 """`same(held, computed) -> bool`: whether a held result is right though its bytes are not those that were computed.
 Anything but True or False is a `TypeError`, and what it raises ends the call; either way nothing is written."""
-
-_NOBODY: frozenset[PeerId] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,20 +53,29 @@ class Refuted:
 @dataclass(slots=True)
 class Findings:
     """What a walk found out, by cid in the order in which it was: what becomes of those that are confirmed or
-    vindicated, why others are unchecked, and of those that go the origin and digest (as `Changes.drop_if` has them)."""
+    vindicated, why others are unchecked, what goes on which conditions, and the digests of what was wrong: of refuted
+    bits, and of those that were made here from them."""
 
     confirmed: dict[Cid, Relabel] = field(default_factory=dict)
     refuted: dict[Cid, Refuted] = field(default_factory=dict)
     unchecked: dict[Cid, str] = field(default_factory=dict)
     vindicated: dict[Cid, Relabel] = field(default_factory=dict)
-    dropped: dict[Cid, tuple[int, str]] = field(default_factory=dict)
+    dropped: dict[Cid, Drop] = field(default_factory=dict)
+    wrong: dict[Cid, str] = field(default_factory=dict)
+
+
+class _Bad(NamedTuple):
+    """Refuted results at or below one: the peers that they came from, and what refuting them rested on."""
+
+    peers: frozenset[PeerId]
+    basis: frozenset[int]
 
 
 class Work:
     """One walk over the results that are challenged and those built on them.
 
     candidates: what is challenged; inputs: of every result in the walk that has some, its inputs; recipes: as for
-    `Standing`; bad: cids that were refuted before, with the peers that they came from; spared: what is kept whatever it
+    `Standing`; refuted, wrong: as they were found before; spared: what is kept whatever it
     rests on.
     """
 
@@ -81,7 +88,8 @@ class Work:
         same: Mapping[str, Same] = MappingProxyType({}),
         *,
         recipes: Mapping[Cid, bytes] = MappingProxyType({}),
-        bad: Mapping[Cid, frozenset[PeerId]] = MappingProxyType({}),
+        refuted: Iterable[Refuted] = (),
+        wrong: Mapping[Cid, str] = MappingProxyType({}),
         spared: Collection[Cid] = (),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -90,7 +98,8 @@ class Work:
         self._encode, self._encodes = cache.codec.encode, cache.encodes
         self._candidates, self._inputs, self._spared = candidates, inputs, spared
         self._standing = Standing(cache, candidates, inputs, recipes)
-        self._bad = dict(bad)  # by cid, the peers of refuted results at or below it
+        self._bad = {one.cid: _Bad(frozenset([one.peer]), frozenset()) for one in refuted}
+        self.found.wrong.update(wrong)
 
     def walk(self, order: Sequence[Cid]) -> Iterator[Entry]:
         """Take all of them, inputs first; gives what takes the place of refuted results."""
@@ -102,9 +111,9 @@ class Work:
 
     def _take(self, cid: Cid, inputs: tuple[Cid, ...]) -> Entry | None:
         if self._bad:
-            below = _NOBODY.union(*(self._bad[i] for i in inputs if i in self._bad))
-            if below:
-                self._bad[cid] = self._bad.get(cid, _NOBODY) | below
+            for i in inputs:
+                if i in self._bad:
+                    self._add_bad(cid, *self._bad[i])
         if cid not in self._candidates:
             if cid in self._spared:
                 self._standing.keep_as_held(cid)
@@ -165,7 +174,8 @@ class Work:
             return None
         peer, given_params = made.origin.peer, MappingProxyType(params)
         self.found.refuted[cid] = Refuted(cid, peer, op, given_params, made.digest, digest)
-        self._bad[cid] = self._bad.get(cid, _NOBODY) | {peer}
+        self.found.wrong[cid] = made.digest
+        self._add_bad(cid, frozenset([peer]), base.tokens)
         standing.replace(cid, digest, computed, base)
         return Entry(
             *(cid, base.origin, digest, payload, None if self._encodes else computed, not self._encodes, recipe),
@@ -178,12 +188,19 @@ class Work:
         if not standing.keep_as_held(cid):
             return
         made = standing.made[cid]
+        known = made.origin.local and made.inputs_digest != ""
         # It was made from exactly what stands: then it is as right as that, whoever it rested on when it was made.
-        exact = made.origin.local and "" != made.inputs_digest == standing.inputs_digest(inputs)
-        if not exact:
-            if made.origin.peers & self._bad.get(cid, _NOBODY):
-                self.found.dropped[cid] = standing.tokens[cid], made.digest
-                standing.drop(cid)
+        if not (known and made.inputs_digest == standing.inputs_digest(inputs)):
+            bad, wrong = self._bad.get(cid), self.found.wrong
+            if bad is None:
+                return
+            # Or from exactly what was wrong: then it is as wrong as that, whoever had sent those bits then.
+            if known and made.inputs_digest == standing.wrong_digest(inputs, wrong):
+                wrong[cid] = made.digest
+            elif not made.origin.peers & bad.peers:
+                return
+            self.found.dropped[cid] = Drop(standing.tokens[cid], made.digest, bad.basis)
+            standing.drop(cid)
             return
         # What a peer's input rests on is that peer's word, which may be another one than when this was made from it, or
         # from somebody else's equal bits: so nobody is cleared by it.
@@ -193,6 +210,10 @@ class Work:
         if base.origin.lineage < made.origin.lineage:  # shrinks: more names say only that the inputs were made anew
             self.found.vindicated[cid] = Relabel(standing.tokens[cid], made.digest, base.origin, base.tokens)
             standing.keep(cid, base)
+
+    def _add_bad(self, cid: Cid, peers: frozenset[PeerId], basis: frozenset[int]) -> None:
+        bad = self._bad.get(cid)
+        self._bad[cid] = _Bad(peers, basis) if bad is None else _Bad(bad.peers | peers, bad.basis | basis)
 
     def _asked(self, op: str, cid: Cid, held: Any, computed: Any) -> bool:
         answer: object = self._same[op](held, computed)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from artdag_fed.cache import Changes, Made, Origin, OriginCache, Total
+from artdag_fed.cache import Changes, Drop, Made, Origin, OriginCache, Total
 from artdag_fed.callables import Observe, check_callable, check_flag
 from artdag_fed.dag import Dag, Node, recipe_inputs
 from artdag_fed.events import Event, Report
@@ -141,7 +141,7 @@ def _dropped(cache: OriginCache, batch: dict[Cid, Made]) -> dict[Cid, Made]:
     """Drop these as far as they are still held as they were found; those that went."""
     held = cache.held(batch)
     same = {
-        cid: (held[cid].token, m.digest) for cid, m in batch.items() if cid in held and held[cid].origin == m.origin
+        cid: Drop(held[cid].token, m.digest) for cid, m in batch.items() if cid in held and held[cid].origin == m.origin
     }
     if cache.commit(Changes(drop_if=same)).dropped == len(batch):
         return batch

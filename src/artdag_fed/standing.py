@@ -234,3 +234,11 @@ class Standing:
         if len(digests) < len(inputs) or not all(digests):
             return ""
         return sha256("".join(digests).encode()).hexdigest()
+
+    def wrong_digest(self, inputs: tuple[Cid, ...], wrong: Mapping[Cid, str]) -> str:
+        """Likewise over what was held before any of it went: the digests in `wrong` for those that were wrong. "" where
+        none was."""
+        digests = [wrong[i] if i in wrong else self._digests.get(i, "") for i in inputs]
+        if wrong.keys().isdisjoint(inputs) or not all(digests):
+            return ""
+        return sha256("".join(digests).encode()).hexdigest()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import permutations
 
-from artdag_fed.cache import Changes, Entry, Offer, Origin, Recall, Relabel
+from artdag_fed.cache import Changes, Drop, Entry, Offer, Origin, Recall, Relabel
 from artdag_fed.names import Cid
 from artdag_fed.testing_commits import MANY, Place, same
 
@@ -65,14 +65,21 @@ def drops_only_what_is_as_it_was(place: Place) -> None:
     entries = [place.entry("a", 1, place.alice), place.entry("l", b"l" * 50_000), place.entry("b", 2, place.bob)]
     place.put(*entries)
     alices, ours, digest = place.held("a").token, place.held("l").token, entries[1].digest
-    wanted = {entries[0].cid: (alices, entries[0].digest), place.cid("absent"): (ours, "0" * 64)}
-    wanted[entries[1].cid] = ours, "0" * 64
+    wanted = {entries[0].cid: Drop(alices, entries[0].digest), place.cid("absent"): Drop(ours, "0" * 64)}
+    wanted[entries[1].cid] = Drop(ours, "0" * 64)
     done = cache.commit(Changes(drop_if=wanted, drop=frozenset([entries[2].cid])))
     same("how many were dropped", done.dropped, 2)
     same("what is left of another digest", place.ours(), {entries[1].cid})
-    wanted[entries[1].cid] = alices, digest
+    wanted[entries[1].cid] = Drop(alices, digest)
     same("how many were dropped of another origin", cache.commit(Changes(drop_if=wanted)).dropped, 0)
-    wanted[entries[1].cid] = ours, digest
+    place.put(entries[2])
+    bobs = frozenset([place.held("b").token])
+    wanted[entries[1].cid] = Drop(ours, digest, bobs)
+    done = cache.commit(Changes(drop_if=wanted, withdraw=lambda origin: origin.peer == place.bob))
+    same("how many were dropped for the sake of what was withdrawn", (done.dropped, done.withdrawn), (0, 1))
+    same("nor later", cache.commit(Changes(drop_if=wanted)).dropped, 0)
+    place.put(place.entry("c", 3, place.carol))
+    wanted[entries[1].cid] = Drop(ours, digest, frozenset([place.held("c").token]))
     both = Changes(drop_if=wanted, drop=frozenset([entries[1].cid]))
     same("how often one is counted that goes for two reasons", cache.commit(both).dropped, 1)
 
@@ -199,11 +206,14 @@ def keeps_the_offers_that_met(place: Place) -> None:
     same("the offers that met", _sorted(found), expected)
     same("the order of their cids and peers", [o[:3] for o in found], [o[:3] for o in expected])
     same("those about one cid", _offers(place, place.cid(1), place.cid("absent"), place.cid(1)), found[2:4])
+    bobs = place.held("alone").token
     place.withdraw(alice)
+    place.withdraw(bob)
     cache.commit(Changes(drop=frozenset([place.cid(3)])))
     same("the offers when nothing of it is held any more", _offers(place), found)
-    settled = Changes(settle=frozenset([place.cid(1), place.cid("absent")]), put=cache.stage([hers[1], his[1]]))
-    cache.commit(settled)
+    stale = place.entry(2, 5, basis=frozenset([bobs]))
+    settle = frozenset([place.cid(1), place.cid("absent"), stale.cid])
+    cache.commit(Changes(settle=settle, put=cache.stage([hers[1], his[1], stale])))
     same("the offers after one cid was settled", _offers(place), [o for o in found if o.cid != place.cid(1)])
     cache.commit(Changes(settle=frozenset(map(place.cid, range(4)))))
     same("the offers after all were settled", _offers(place), [])

@@ -10,10 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from tests.model.road import Offered, Peers, Policy, Row, made_here, verdict
-
-Compute = Callable[[str, tuple[int, ...]], int | None]  # from a cid and the values of its inputs; None where it fails
-Meanwhile = tuple[str, bool, list[Offered], Policy]  # a peer is invalidated (derived or not), and these are imported
+from tests.model.road import Compute, Meanwhile, Offered, Peers, Policy, Row, made_here, verdict
 
 
 class Model:
@@ -86,7 +83,8 @@ class Model:
         self, compute: Compute, same: Callable[[str, int, int], bool], peer: str | None, chosen: Collection[str]
     ) -> Counter[str]:
         """Of `chosen`, what came from the peer (None: from anyone) is computed again, inputs first."""
-        count, replaced, bad = Counter[str](), dict[str, Row](), dict[str, Peers]()
+        count, replaced, bad, wrong = Counter[str](), dict[str, Row](), dict[str, Peers](), set[str]()
+        before = {cid: row.value for cid, row in self.rows.items()}
         for cid in [cid for cid in self.inputs if cid in self.rows]:
             row, below = self.rows[cid], self._below(cid)
             bad[cid] = frozenset().union(*(bad.get(i, ()) for i in below))  # whose refuted results it was built on
@@ -100,13 +98,14 @@ class Model:
                     self.offers = {offer for offer in self.offers if offer[0] != cid}
                     self.rows[cid] = now._replace(value=value)
                     if value != row.value:
-                        replaced[cid], bad[cid] = self.rows[cid], bad[cid] | {row.peer}
+                        replaced[cid], bad[cid], wrong = self.rows[cid], bad[cid] | {row.peer}, wrong | {cid}
                     continue
-            if whole and row.made == now.made:
-                if now.lineage < row.lineage and all(self.rows[i].peer is None for i in below):
-                    count["vindicated"] += 1
-                    self.rows[cid] = row._replace(lineage=now.lineage)
-            elif row.peers & bad[cid]:
+            exact, then = whole and row.made == now.made, tuple(map(before.get, below))
+            if exact and now.lineage < row.lineage and all(self.rows[i].peer is None for i in below):
+                count["vindicated"] += 1
+                self.rows[cid] = row._replace(lineage=now.lineage)
+            elif not exact and ((built := wrong & {*below} and row.made == then) or row.peers & bad[cid]):
+                wrong |= {cid} if built else set()
                 count["gone"] += self._drop([cid])["dropped"]
         self._commit(replaced.items())
         return count

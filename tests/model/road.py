@@ -5,7 +5,7 @@ Rules: nothing of the library is used; a value stands for a result and its diges
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 Peers = frozenset[str]
@@ -37,6 +37,10 @@ class Row(NamedTuple):  # what is held
     @property
     def peers(self) -> Peers:
         return self.lineage if self.peer is None else self.lineage | {self.peer}
+
+
+Compute = Callable[[str, tuple[int, ...]], int | None]  # from a cid and the values of its inputs; None where it fails
+Meanwhile = tuple[str, bool, list[Offered], Policy]  # a peer is invalidated (derived or not), and these are imported
 
 
 def made_here(value: int, inputs: tuple[Row, ...]) -> Row:

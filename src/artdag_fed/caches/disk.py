@@ -139,7 +139,7 @@ class DiskCache(DiskReading, MutableMapping[Cid, Any]):
                 if laid is not None:
                     outcome = self._put(db, laid, changes.at, outcome)
                 relabelled = relabel(db, changes.relabel) if changes.relabel else 0
-                settle(db, changes.settle)
+                settle(db, changes.settle - outcome.stale)
             if laid is not None and laid.area is not None:
                 laid.area.committed()
             return replace(outcome, relabelled=relabelled)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
-from artdag_fed.cache import Origin, Recall, Relabel
+from artdag_fed.cache import Drop, Origin, Recall, Relabel
 from artdag_fed.caches.evidence import lineage_text
 from artdag_fed.names import Cid
 
@@ -107,12 +107,15 @@ def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
     return dropped
 
 
-def drop_named(db: sqlite3.Connection, cids: Iterable[Cid], only: Mapping[Cid, tuple[int, str]] | None = None) -> int:
-    """Drop what is held of these, where `only` is given with its origin and digest alone; the number of them."""
+def drop_named(db: sqlite3.Connection, cids: Iterable[Cid], only: Mapping[Cid, Drop] | None = None) -> int:
+    """Drop what is held of these, where `only` is given on its conditions alone; the number of them."""
     dropped = 0
+    gone = not_live(db, frozenset().union(*(one.basis for one in only.values()))) if only else frozenset()
     for batch in batches(sorted(cids)):
         rows = db.execute(f"SELECT r.id, r.cid, r.origin, r.digest {NAMED}", (json.dumps(batch),)).fetchall()
-        dropped += drop(db, [id for id, cid, *found in rows if only is None or only[cid] == tuple(found)])
+        if only is not None:
+            rows = [row for row in rows if row[2:] == only[row[1]][:2] and only[row[1]].basis.isdisjoint(gone)]
+        dropped += drop(db, [id for id, *_ in rows])
     return dropped
 
 

@@ -193,7 +193,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
                 dead = {token for token, origin in self._live.items() if changes.withdraw(origin)}
             going = {cid for cid, mark in self._marks.items() if mark.token in dead} if dead else set()
             withdrawn = sum(1 for cid in going if self._mark(cid) is not None)
-            dropped = self._dropped(changes, going)
+            dropped = self._dropped(changes, dead, going)
             going |= dropped
             recalled = self._recalled(changes.recall, going)
             going |= recalled
@@ -237,7 +237,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
             for offer, arrived in verdicts.offers:
                 self._offers.add(offer, arrived=arrived)
             self._offers.bound()
-            self._offers.settle(changes.settle)
+            self._offers.settle(changes.settle - verdicts.stale)
             if changes.put is not None:
                 changes.put.close()
             return Outcome(
@@ -251,11 +251,13 @@ class MemoryCache(MutableMapping[Cid, Any]):
                 relabelled=len(relabel),
             )
 
-    def _dropped(self, changes: Changes, going: set[Cid]) -> set[Cid]:
+    def _dropped(self, changes: Changes, dead: set[int], going: set[Cid]) -> set[Cid]:
         dropped = {cid for cid in changes.drop if cid not in going and self._mark(cid) is not None}
-        for cid, (token, digest) in changes.drop_if.items():
+        live = self._live.keys() - dead
+        for cid, (token, digest, basis) in changes.drop_if.items():
             mark = None if cid in going else self._mark(cid)
-            if mark is not None and mark.token == token and self._measured(cid, mark).digest == digest:
+            same = mark is not None and mark.token == token and self._measured(cid, mark).digest == digest
+            if same and basis <= live:
                 dropped.add(cid)
         return dropped
 

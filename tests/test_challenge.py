@@ -793,6 +793,17 @@ def test_a_peer_that_signed_two_results_is_shown_with_both_statements(make: Make
         assert verify("alice", offer.statement, offer.signature) and offer.digest.encode() in offer.statement
 
 
+@pytest.mark.parametrize("met", [False, True])
+def test_what_a_peer_had_signed_of_a_refuted_result_is_kept_by_who_challenges(make: Make, met: bool) -> None:
+    sign, verify = hmac_signer(b"k" * 32), hmac_verifier({"alice": b"k" * 32})
+    record = Record(num(1).cid, 5, "alice", frozenset({"carol"}), num(1).recipe)
+    fed = import_(make(), [record.signed(sign)], anyone, verify=verify)
+    fed = import_(taking(fed, "bob", num(2), by=wrong(2)), offered(("bob", 6)) if met else [], anyone)
+    alices, bobs = sorted(challenge(fed, add).refuted, key=lambda refuted: refuted.peer)
+    assert alices.statement == record.statement and verify("alice", alices.statement, alices.signature)
+    assert (bobs.statement, bobs.signature) == (b"", b"") and conflicts(fed) == ()
+
+
 @pytest.mark.parametrize("settles", [lambda fed: challenge(fed, add), lambda fed: forget(fed, [num(1).cid])])
 @pytest.mark.parametrize("first", [1, 2])
 def test_a_conflict_is_settled_by_a_challenge_and_by_forgetting(make: Make, settles: Any, first: int) -> None:

@@ -91,6 +91,8 @@ class Made(NamedTuple):
     """Bytes of the encoded result; 0 where it has none (in memory)."""
     seconds: float = 0.0
     """What it took to compute, where that is known."""
+    signature: bytes = b""
+    """As in its `Entry`, for as long as it has the origin with which it came."""
 
 
 class Offer(NamedTuple):

@@ -20,11 +20,12 @@ from hashlib import sha256
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from artdag_fed.cache import Drop, Entry, OriginCache, Relabel
+from artdag_fed.cache import Drop, Entry, Made, OriginCache, Relabel
 from artdag_fed.callables import Runner, said
 from artdag_fed.dag import parse_recipe
 from artdag_fed.errors import CodecError
 from artdag_fed.names import Cid, PeerId, shown
+from artdag_fed.record import statement
 from artdag_fed.standing import WITHDRAWN, Standing
 
 __all__ = ["WITHDRAWN", "Findings", "Refuted", "Same", "Work"]
@@ -39,7 +40,9 @@ class Refuted:
     """A peer's result that is not what was computed here from the same recipe.
 
     held: the digest of what the peer had sent; computed: of what was computed here, and stands now. Either is "" where
-    the codec cannot carry the value (in memory, where a comparator decided).
+    the codec cannot carry the value (in memory, where a comparator decided). statement, signature: what the peer had
+    signed, and its signature, verified when it came; b"" where there was none. Nothing keeps them but this, since the
+    result is replaced and its conflict settled. They are not part of equality.
     """
 
     cid: Cid
@@ -48,6 +51,8 @@ class Refuted:
     params: Mapping[str, Any]
     held: str
     computed: str
+    statement: bytes = field(default=b"", compare=False)
+    signature: bytes = field(default=b"", compare=False)
 
 
 @dataclass(slots=True)
@@ -95,6 +100,7 @@ class Work:
     ) -> None:
         self.found = Findings()
         self._runner, self._same, self._clock = runner, same, clock
+        self._made = cache.made
         self._encode, self._encodes = cache.codec.encode, cache.encodes
         self._candidates, self._inputs, self._spared = candidates, inputs, spared
         self._standing = Standing(cache, candidates, inputs, recipes)
@@ -173,7 +179,8 @@ class Work:
             standing.keep(cid, base)
             return None
         peer, given_params = made.origin.peer, MappingProxyType(params)
-        self.found.refuted[cid] = Refuted(cid, peer, op, given_params, made.digest, digest)
+        signed = self._signed(cid, peer, made)
+        self.found.refuted[cid] = Refuted(cid, peer, op, given_params, made.digest, digest, *signed)
         self.found.wrong[cid] = made.digest
         self._add_bad(cid, frozenset([peer]), base.tokens)
         standing.replace(cid, digest, computed, base)
@@ -181,6 +188,13 @@ class Work:
             *(cid, base.origin, digest, payload, None if self._encodes else computed, not self._encodes, recipe),
             *(inputs_digest, False, base.tokens, self._source(op), seconds),
         )
+
+    def _signed(self, cid: Cid, peer: PeerId, made: Made) -> tuple[bytes, bytes]:
+        """The statement that the peer has signed and its signature, where there is one."""
+        kept = self._made([cid]).get(cid)
+        if kept is None or not kept.signature or (kept.origin, kept.digest) != (made.origin, made.digest):
+            return b"", b""
+        return statement(cid, kept.size, kept.digest, kept.origin.lineage, peer), kept.signature
 
     def _judge(self, cid: Cid, inputs: tuple[Cid, ...]) -> None:
         """Decide what becomes of a result that was not computed again: it goes, or stands, perhaps vindicated."""

@@ -28,7 +28,7 @@ from artdag_fed.names import Cid, PeerId, shown
 
 __all__ = ["DiskReading"]
 
-_MADE = "r.id, r.cid, r.origin, r.digest, r.recipe, r.inputs_digest, r.size, r.seconds"
+_MADE = "r.id, r.cid, r.origin, r.digest, r.recipe, r.inputs_digest, r.size, r.seconds, r.signature"
 _LIVE = "FROM result AS r CROSS JOIN origin AS o ON o.id = r.origin WHERE o.live"
 
 
@@ -144,8 +144,10 @@ class DiskReading(ABC):
         for row in self._walk(_MADE, "1"):
             yield row[1], self._made(*row[2:])
 
-    def _made(self, token: int, digest: str, recipe: str | bytes, inputs_digest: str, size: int, took: float) -> Made:
-        return Made(self._origin(token), digest, recipe_from(recipe), inputs_digest, size, took)
+    def _made(
+        self, token: int, digest: str, recipe: str | bytes, inputs: str, size: int, took: float, signature: bytes | None
+    ) -> Made:
+        return Made(self._origin(token), digest, recipe_from(recipe), inputs, size, took, bytes(signature or b""))
 
     def offers(self, cids: Iterable[Cid] | None = None) -> Iterator[Offer]:
         order = "cid, peer, digest, lineage"

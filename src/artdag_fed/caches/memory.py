@@ -141,7 +141,9 @@ class MemoryCache(MutableMapping[Cid, Any]):
         with self._lock:
             measured = {cid: self._measured(cid, mark) for cid in cids if (mark := self._mark(cid)) is not None}
             return {
-                cid: Made(self._live[m.token], m.digest or "", m.recipe, m.inputs_digest, m.size, m.seconds)
+                cid: Made(
+                    self._live[m.token], m.digest or "", m.recipe, m.inputs_digest, m.size, m.seconds, m.signature
+                )
                 for cid, m in measured.items()
             }
 

@@ -301,6 +301,11 @@ class KeepsWhatArrivedAlone(MemoryCache):
         return (o for o in super().offers(cids) if o.cid not in held or held[o.cid].origin.peer != o.peer)
 
 
+class ShowsNoSignatures(MemoryCache):
+    def made(self, cids):
+        return {cid: made._replace(signature=b"") for cid, made in super().made(cids).items()}
+
+
 class LosesSignatures(MemoryCache):
     def stage(self, entries):
         return super().stage([e._replace(signature=b"") for e in entries])
@@ -324,6 +329,7 @@ BROKEN = [
     KeepsConflictsAlone,
     KeepsWhatArrivedAlone,
     LosesSignatures,
+    ShowsNoSignatures,
     Forgets,
     SaysNothingOfWhatIsMissing,
     TakesAnyName,

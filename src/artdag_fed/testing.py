@@ -152,7 +152,7 @@ def tells_what_is_held_and_whence(place: Place) -> None:
         "l": place.entry("l", 1, inputs_digest="0" * 64, recipe=first, source="5" * 64, seconds=1.5),
         "d": place.entry("d", None, None, alice, bob),
         "a": place.entry("a", "x" * 100_000, alice, recipe=second),
-        "b": place.entry("b", [2], bob, alice, carol),
+        "b": place.entry("b", [2], bob, alice, carol, signature=b"bobs"),
     }
     outcome = place.put(*entries.values())
     same("Outcome.stored", dict(outcome.stored), {entry.origin: 1 for entry in entries.values()})

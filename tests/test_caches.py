@@ -154,6 +154,11 @@ class KeepsTheLast(MemoryCache):
         return super().stage(list({e.cid: e for e in entries}.values()))
 
 
+class LooksAtTheFirstAlone(MemoryCache):
+    def stage(self, entries):
+        return super().stage(list({e.cid: e for e in reversed(list(entries))}.values()))
+
+
 class RevivesTokens(MemoryCache):
     def _token(self, origin):
         token = self._tokens[origin] = sum(map(ord, repr(sorted(origin.peers)))) + 1000 * origin.local
@@ -339,6 +344,7 @@ BROKEN = [
     LetsThePeersWin,
     NeverReplaces,
     KeepsTheLast,
+    LooksAtTheFirstAlone,
     RevivesTokens,
     KeepsWhatIsStale,
     HidesInsteadOfWithdrawing,

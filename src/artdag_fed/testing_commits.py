@@ -226,6 +226,34 @@ def keeps_the_first_of_several(place: Place) -> None:
     same("what stands", (place.held("c").origin, place.cache[first.cid]), (first.origin, 1))
 
 
+def lets_the_first_that_may_replace_what_is_held(place: Place) -> None:
+    """Several for one cid that is held: those before the one that replaces it meet it, those behind meet that one."""
+    held = {"local": place.entry("x", "held"), "foreign": place.entry("x", "held", place.alice)}
+    before, behind = place.entry("x", "before", place.bob), place.entry("x", "behind", place.bob)
+    more = [place.entry("x", "held", place.carol), place.entry("x", "other", replace=True)]
+    for i, was in enumerate(held.values()):
+        for j, text in enumerate(("new", "held", "new" * 20_000)):
+            new = place.entry("x", text, None, place.carol, replace=was.origin.local)
+            same_as_new = place.entry("x", text, place.bob)
+            arriving = [before, more[0], new, same_as_new, behind, more[1]]
+            named = [entry._replace(cid=place.cid(f"several{i}{j}")) for entry in (was, *arriving)]
+            cid = named[0].cid
+            place.put(named[0])
+            done = place.put(*named[1:])
+            what = f"held {was.origin}, arriving several, of which {text[:4]!r} replaces it"
+            clashes = [Clash(cid, was.origin, was.digest, before.origin, before.digest, False)]
+            if text != "held":
+                clashes.append(Clash(cid, was.origin, was.digest, new.origin, new.digest, True))
+            clashes += [Clash(cid, new.origin, new.digest, e.origin, e.digest, False) for e in (behind, more[1])]
+            same(f"{what}: stored", dict(done.stored), {new.origin: 1})
+            same(f"{what}: unchanged", done.unchanged, 2)
+            same(f"{what}: clashes", sorted(map(repr, done.clashes)), sorted(map(repr, clashes)))
+            found = place.cache.held([cid])[cid]
+            same(f"{what}: what stands", (found.origin, place.cache[cid]), (new.origin, text))
+            offers = {(o.peer, o.lineage, o.digest) for o in place.cache.offers([cid])}
+            same(f"{what}: offers", offers, {(e.origin.peer, e.origin.lineage, e.digest) for e in named})
+
+
 def withdraws_at_once_and_for_good(place: Place) -> None:
     cache, alice, bob = place.cache, place.alice, place.bob
     direct = [place.entry(f"a{i}", b"a" * (50_000 if i < 3 else i), alice) for i in range(20)]
@@ -303,6 +331,7 @@ COMMIT_CHECKS: tuple[Callable[[Place], None], ...] = (
     changes_all_or_nothing,
     decides_by_the_table,
     keeps_the_first_of_several,
+    lets_the_first_that_may_replace_what_is_held,
     withdraws_at_once_and_for_good,
     drops_by_name,
     does_not_keep_what_became_stale,

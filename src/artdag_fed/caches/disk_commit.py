@@ -95,25 +95,33 @@ def recipe_from(column: str | bytes) -> bytes:
 class Verdicts:
     """What the table says of what is staged in `table`, before anything is inserted.
 
-    `unchanged`, `clashes`: as in `Outcome`; `kept`: how many staged rows stay out, for what is held stays; `doomed`:
-    ids of rows that make room; `evidence`: whether one met another offer than its own.
+    Of several rows for one cid those are judged that come before, and with, the first that replaces what is held; those
+    behind it meet that one: see `_repeats`. `unchanged`, `clashes`: as in `Outcome`; `kept`: how many staged rows stay
+    out, for what is held stays or was replaced by a later one; `passed`: the latter's places in the table; `doomed`: ids
+    of rows that make room; `evidence`: whether one met another offer than its own.
     """
 
     def __init__(self, db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> None:
         self.unchanged = 0
         self.clashes: list[Clash] = []
         self.kept = 0
+        self.passed: list[int] = []
         self.doomed: set[int] = set()
         self.evidence = False
         lineages = [lineage_text(kind.origin.lineage) for kind in kinds]
         rows = db.execute(
-            f"SELECT s.cid, s.kind, s.digest, r.id, r.digest, o.live, o.peer, o.lineage FROM temp.{table} s"
+            f"SELECT s.cid, s.rowid, s.kind, s.digest, r.id, r.digest, o.live, o.peer, o.lineage FROM temp.{table} s"
             " CROSS JOIN result r ON r.cid = s.cid CROSS JOIN origin o ON o.id = r.origin ORDER BY s.cid, s.rowid"
         )
-        for cid, number, digest, id, held_digest, live, peer, lineage in rows:
+        before, last = list[int](), None  # rows for the same held one that did not replace it
+        for cid, place, number, digest, id, held_digest, live, peer, lineage in rows:
             if not live:  # as good as not there
                 self.doomed.add(id)
                 continue
+            if id in self.doomed:  # replaced by an earlier one
+                continue
+            if id != last:
+                before, last = [], id
             offered, replace, _ = kinds[number]
             replaced = offered.local and (replace or peer is not None)
             if (digest, peer, lineage) != (held_digest, offered.peer, lineages[number]):
@@ -124,8 +132,10 @@ class Verdicts:
                 self.unchanged += 1
             if replaced:
                 self.doomed.add(id)
+                self.passed += before
             else:
                 self.kept += 1
+                before.append(place)
 
 
 class Put(NamedTuple):
@@ -153,6 +163,7 @@ def put(db: sqlite3.Connection, laid: Laying, at: float) -> Put:
     if verdicts.evidence:
         note(db, table, origins, at)
     drop(db, verdicts.doomed)
+    db.executemany(f"DELETE FROM temp.{table} WHERE rowid = ?", ((place,) for place in verdicts.passed))
     (last,) = db.execute(_LAST).fetchone()
     stored, inserted = _insert(db, table, laid.kinds, last)
     unchanged, clashes = verdicts.unchanged, verdicts.clashes

@@ -96,6 +96,14 @@ def test_an_offer_says_when_it_was_noted_and_how_large_it_is(cache: OriginCache)
     assert his.digest == hashlib.sha256(cache.codec.encode("not 1")).hexdigest()
 
 
+def test_a_result_that_is_put_here_over_a_foreign_one_is_noted_with_the_time(cache: OriginCache) -> None:
+    take(cache, *offered("alice", 1))
+    before = time.time()
+    cache["c00001"] = "ours"
+    after = time.time()
+    assert [before <= offer.at <= after for offer in cache.offers()] == [True, True]
+
+
 def test_a_result_that_is_computed_here_meets_what_was_held(cache: OriginCache) -> None:
     take(cache, *offered("alice", 1, 2))
     cache["c00001"] = 1
@@ -172,6 +180,18 @@ def test_a_flood_by_one_peer_pushes_out_the_oldest_of_its_own_alone(cache: Origi
     kept = numbers(cache, "mallory")
     assert kept == list(range(300 - len(kept), 300)) and len(kept) > MOST // 3
     assert numbers(cache, "alice") == [0, 1, 2, 3, 4, *kept], "what was held stays beside what it was compared with"
+
+
+@pytest.mark.usefixtures("few")
+def test_offers_go_only_when_there_are_too_many_of_them_however_many_came_and_went(cache: OriginCache) -> None:
+    for i in range(25):
+        take(cache, *offered("p0", i))
+        for n in range(1, 6):
+            take(cache, *offered(f"p{n}", i, says=lambda i, n=n: n))  # type: ignore[misc]  # a default binds it now
+        if i >= 10:
+            forget(Federation(cache), [f"c{i - 9:05}"])  # type: ignore[arg-type]  # it is one
+        assert len(list(cache.offers(["c00000"]))) == 6, "what is oldest, while there is room"
+    assert len(list(cache.offers())) == 60
 
 
 @pytest.mark.usefixtures("few")

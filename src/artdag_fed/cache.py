@@ -161,8 +161,9 @@ class Relabel(NamedTuple):
     """A held result that gets another origin: one that was confirmed, or whose lineage was worked out anew.
 
     It stays as it was unless it is still held with `digest` (of `Made`) under the live origin `token` (of `Held`) and
-    no token of `basis` was withdrawn. A signature was given for the former origin, so it is not kept with a new one.
-    `inputs_digest` is as in `Entry`; "" leaves the one that is kept.
+    no token of `basis` was withdrawn. A signature was given for the former origin, so it is not kept with another one;
+    where the origin is the one that it has already, it stays. `inputs_digest` is as in `Entry`; "" leaves the one that
+    is kept.
     """
 
     token: int
@@ -297,7 +298,8 @@ class OriginCache(Protocol):
         An arriving result that meets a held one is noted together with it, unless it is the very same offer: same peer,
         digest and lineage. So whatever the order in which several came, the same ones are kept. Withdrawing trust in a
         peer leaves its offers; `Changes.settle` removes them. At most `MOST_OFFERS` are kept: beyond it the oldest
-        ones of whoever has most go, first those that agree with all others about their cid.
+        ones of whoever has most go, first those that agree with all others about their cid; of those noted at one time
+        the first in this order.
         """
 
     def stage(self, entries: Iterable[Entry]) -> Staged:

@@ -167,6 +167,9 @@ def keeps_or_replaces_the_inputs_digest_of_what_it_relabels(place: Place) -> Non
     same("relabelled as it was", cache.commit(Changes(relabel=again)).relabelled, 1)
     same("what it was made from", cache.made(again)[place.cid("s")].inputs_digest, "4" * 64)
     same("its origin and what that comes to", (place.held("s").origin, cache.origins()[origin]), (origin, counts))
+    place.put(place.entry("s", 2, place.bob))
+    signed = {offer.peer: offer.signature for offer in cache.offers([place.cid("s")])}
+    same("the signatures, in its offer and that of one without", signed, {alice: b"hers", place.bob: b""})
 
 
 # --- evidence ---------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ import json
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterable, Iterator, MutableMapping
 from dataclasses import replace
 from hashlib import sha256
@@ -215,7 +216,7 @@ class DiskCache(DiskReading, MutableMapping[Cid, Any]):
         payload = self._codec.encode(result)
         digest = sha256(payload).hexdigest()
         entry = Entry(check_cid(cid), Origin(None), digest, payload, None, False, replace=True)
-        self.commit(Changes(put=self.stage([entry])))
+        self.commit(Changes(put=self.stage([entry]), at=time.time()))
 
     def __delitem__(self, cid: object) -> None:
         if not isinstance(cid, str) or not self.commit(Changes(drop=frozenset([cid]))).dropped:

@@ -97,8 +97,8 @@ class Verdicts:
 
     Of several rows for one cid those are judged that come before, and with, the first that replaces what is held; those
     behind it meet that one: see `_repeats`. `unchanged`, `clashes`: as in `Outcome`; `kept`: how many staged rows stay
-    out, for what is held stays or was replaced by a later one; `passed`: the latter's places in the table; `doomed`: ids
-    of rows that make room; `evidence`: whether one met another offer than its own.
+    out, for what is held stays or was replaced by a later one; `passed`: the latter's places in the table; `doomed`:
+    ids of rows that make room; `evidence`: whether one met another offer than its own.
     """
 
     def __init__(self, db: sqlite3.Connection, table: str, kinds: Sequence[Kind]) -> None:

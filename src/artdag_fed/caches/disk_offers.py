@@ -35,8 +35,8 @@ _AGAIN = (
 def note(db: sqlite3.Connection, table: str, origins: Sequence[Origin], at: float, behind: int = 0) -> None:
     """Keep what is staged in `table`, and what is held in the rows behind that id, where one meets another offer.
 
-    origins: those of the kinds that staged rows name. Of more than can be kept the last ones, and those first that
-    disagree.
+    origins: those of the kinds that staged rows name. Of one peer no more than `bound` could keep, and one, so that it
+    knows: those that disagree, and the last ones. So a flood is not written only to be removed again.
     """
     db.execute("CREATE TEMP TABLE IF NOT EXISTS offering (kind INTEGER PRIMARY KEY, peer TEXT, lineage TEXT)")
     db.execute("DELETE FROM temp.offering")
@@ -45,12 +45,13 @@ def note(db: sqlite3.Connection, table: str, origins: Sequence[Origin], at: floa
     db.execute("CREATE TEMP TABLE IF NOT EXISTS met (staged INTEGER, held INTEGER)")
     db.execute("DELETE FROM temp.met")
     db.execute(
-        f"INSERT INTO temp.met SELECT s.rowid, r.id FROM temp.{table} AS s CROSS JOIN result AS r ON r.cid = s.cid"
+        "INSERT INTO temp.met SELECT staged, held FROM (SELECT s.rowid AS staged, r.id AS held, row_number() OVER"
+        " (PARTITION BY k.peer ORDER BY s.digest = r.digest, s.cid DESC, s.digest DESC, k.lineage DESC) AS place"
+        f" FROM temp.{table} AS s CROSS JOIN result AS r ON r.cid = s.cid"
         " CROSS JOIN origin AS o ON o.id = r.origin CROSS JOIN temp.offering AS k ON k.kind = s.kind"
         " WHERE o.live AND r.id > ?"
-        " AND NOT (s.digest = r.digest AND k.peer = coalesce(o.peer, '') AND k.lineage = o.lineage)"
-        " ORDER BY s.digest = r.digest, s.rowid DESC LIMIT ?",
-        (behind, MOST_OFFERS // 2),
+        " AND NOT (s.digest = r.digest AND k.peer = coalesce(o.peer, '') AND k.lineage = o.lineage)) WHERE place <= ?",
+        (behind, MOST_OFFERS // 2 + 1),
     )
     # In the order of the cids, so that their index is written from left to right.
     db.execute(
@@ -69,14 +70,17 @@ def note(db: sqlite3.Connection, table: str, origins: Sequence[Origin], at: floa
 
 def bound(db: sqlite3.Connection) -> None:
     """Remove what is over `MOST_OFFERS`."""
-    (span,) = db.execute("SELECT coalesce(max(id) - min(id) + 1, 0) FROM offer").fetchone()
-    if span <= MOST_OFFERS:  # at least as many as there are, and known without counting
-        return
+    # The ids span at least as many as there are: mostly that is known without counting.
+    for count in "max(id) - min(id) + 1", "count(*)":
+        (offers,) = db.execute(f"SELECT coalesce({count}, 0) FROM offer").fetchone()
+        if offers <= MOST_OFFERS:
+            return
     counts = dict(db.execute("SELECT peer, count(*) FROM offer WHERE arrived GROUP BY peer").fetchall())
     over = going(counts, MOST_OFFERS // 2)
     db.executemany(
         "DELETE FROM offer WHERE id IN (SELECT id FROM offer AS a WHERE arrived AND peer = ? ORDER BY"
-        " EXISTS (SELECT 1 FROM offer AS b WHERE b.cid = a.cid AND b.digest <> a.digest), id LIMIT ?)",
+        " EXISTS (SELECT 1 FROM offer AS b WHERE b.cid = a.cid AND b.digest <> a.digest), at, cid, digest, lineage"
+        " LIMIT ?)",
         over.items(),
     )
     if over:
@@ -87,8 +91,8 @@ def bound(db: sqlite3.Connection) -> None:
     # What was held can be more than what arrived only where it was withdrawn again and again; then the oldest go.
     (count,) = db.execute("SELECT count(*) FROM offer").fetchone()
     if count > MOST_OFFERS:
-        oldest = "DELETE FROM offer WHERE id IN (SELECT id FROM offer ORDER BY arrived, id LIMIT ?)"
-        db.execute(oldest, (count - MOST_OFFERS,))
+        oldest = "SELECT id FROM offer ORDER BY arrived, at, cid, peer, digest, lineage LIMIT ?"
+        db.execute(f"DELETE FROM offer WHERE id IN ({oldest})", (count - MOST_OFFERS,))
 
 
 def settle(db: sqlite3.Connection, cids: Iterable[Cid]) -> None:

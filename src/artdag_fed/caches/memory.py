@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from threading import RLock
@@ -223,14 +224,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
             gone = [mark for cid in {*going, *new} if (mark := self._marks.pop(cid, None)) is not None]
             self._marks.update(new)
             moved = {cid: self._marks[cid] for cid in relabel}
-            relabelled = {
-                cid: mark._replace(
-                    token=self._token(relabel[cid].origin),
-                    inputs_digest=relabel[cid].inputs_digest or mark.inputs_digest,
-                    signature=b"",
-                )
-                for cid, mark in moved.items()
-            }
+            relabelled = {cid: self._moved(mark, relabel[cid]) for cid, mark in moved.items()}
             self._marks.update(relabelled)
             added = (*new.values(), *relabelled.values())
             self._totals = totals_of(self._totals, added, (*gone, *moved.values()))
@@ -288,6 +282,11 @@ class MemoryCache(MutableMapping[Cid, Any]):
                 chosen[cid] = new
         return chosen
 
+    def _moved(self, mark: Mark, new: Relabel) -> Mark:
+        token = self._token(new.origin)
+        signature = mark.signature if token == mark.token else b""
+        return mark._replace(token=token, inputs_digest=new.inputs_digest or mark.inputs_digest, signature=signature)
+
     def purge(self) -> bool:
         return False
 
@@ -336,7 +335,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
 
     def __setitem__(self, cid: Cid, result: Any) -> None:
         entry = Entry(check_cid(cid), Origin(None), "", None, result, True, replace=True)
-        self.commit(Changes(put=_Laid([entry])))
+        self.commit(Changes(put=_Laid([entry]), at=time.time()))
 
     def __delitem__(self, cid: Cid) -> None:
         if not self.commit(Changes(drop=frozenset([cid]))).dropped:

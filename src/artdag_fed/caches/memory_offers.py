@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from itertools import count
 from typing import NamedTuple
 
 from artdag_fed.cache import MOST_OFFERS, Offer
@@ -29,7 +28,6 @@ Key = tuple[str, str, str]  # peer ("": computed here), digest, lineage: in this
 class _Kept(NamedTuple):
     offer: Offer
     arrived: bool  # else it was held when another came
-    number: int
 
 
 class Offers:
@@ -37,7 +35,6 @@ class Offers:
 
     def __init__(self) -> None:
         self._kept: dict[Cid, dict[Key, _Kept]] = {}
-        self._numbers = count(1)
         self._count = 0
 
     def add(self, offer: Offer, *, arrived: bool) -> None:
@@ -46,11 +43,11 @@ class Offers:
         key = offer.peer or "", offer.digest, lineage_text(offer.lineage)
         first = about.get(key)
         if first is None:
-            about[key] = _Kept(offer, arrived, next(self._numbers))
+            about[key] = _Kept(offer, arrived)
             self._count += 1
         elif (arrived and not first.arrived) or (offer.signature and not first.offer.signature):
             signed = first.offer if first.offer.signature else first.offer._replace(signature=offer.signature)
-            about[key] = _Kept(signed, arrived or first.arrived, first.number)
+            about[key] = _Kept(signed, arrived or first.arrived)
 
     def bound(self) -> None:
         """Remove what is over `MOST_OFFERS`."""
@@ -59,7 +56,7 @@ class Offers:
         counts = Counter(key[0] for about in self._kept.values() for key, kept in about.items() if kept.arrived)
         for peer, over in going(counts, MOST_OFFERS // 2).items():
             theirs = [
-                (len({digest for _, digest, _ in about}) > 1, kept.number, cid, key)
+                (len({digest for _, digest, _ in about}) > 1, kept.offer.at, cid, key)
                 for cid, about in self._kept.items()
                 for key, kept in about.items()
                 if kept.arrived and key[0] == peer
@@ -70,7 +67,7 @@ class Offers:
         self._count = sum(map(len, self._kept.values()))
         # What was held can be more than what arrived only where it was withdrawn again and again; then the oldest go.
         if self._count > MOST_OFFERS:
-            rest = [(k.arrived, k.number, cid, key) for cid, about in self._kept.items() for key, k in about.items()]
+            rest = [(k.arrived, k.offer.at, cid, key) for cid, about in self._kept.items() for key, k in about.items()]
             for _, _, cid, key in sorted(rest)[: self._count - MOST_OFFERS]:
                 del self._kept[cid][key]
             self._count = MOST_OFFERS

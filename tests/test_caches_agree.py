@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from artdag_fed import DiskCache, MemoryCache
-from artdag_fed.cache import Changes, Clash, Entry, Origin, OriginCache, Recall, Relabel
+from artdag_fed.cache import Changes, Clash, Drop, Entry, Origin, OriginCache, Recall, Relabel
 from artdag_fed.caches import disk_offers, memory_offers
 from artdag_fed.codec import DEFAULT
 
@@ -50,7 +50,7 @@ class Step(NamedTuple):
     withdraw: tuple[str, bool] | None
     recall: tuple[str, set[str]] | None
     drop: set[str]
-    drop_if: dict[str, tuple[int | None, int]]
+    drop_if: dict[str, tuple[int | None, int, int | None]]
     settle: set[str]
 
 
@@ -75,7 +75,7 @@ steps = st.builds(
     sometimes(st.tuples(peers, st.booleans())),
     sometimes(st.tuples(peers, some_cids)),
     some_cids,
-    st.dictionaries(cids, st.tuples(ages, values), max_size=1),
+    st.dictionaries(cids, st.tuples(ages, values, ages), max_size=1),
     some_cids,
 )
 
@@ -107,8 +107,8 @@ def changes_of(cache: OriginCache, step: Step, seen: list[int], at: float) -> Ch
         withdraw=None if step.withdraw is None else lambda o: going(o, *step.withdraw),  # type: ignore[misc]  # just asked
         drop=frozenset(step.drop),
         drop_if={
-            cid: (min(token(age), default=held[cid].token), DIGESTS[value])
-            for cid, (age, value) in step.drop_if.items()
+            cid: Drop(min(token(age), default=held[cid].token), DIGESTS[value], token(basis))
+            for cid, (age, value, basis) in step.drop_if.items()
             if cid in held
         },
         recall=None if step.recall is None else Recall(*step.recall),

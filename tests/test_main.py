@@ -387,6 +387,24 @@ def test_import_refuses_folders_that_cannot_be_an_instance(call: Call, bundle: s
     assert os.listdir("photos") == ["1.jpg"]
 
 
+def test_an_empty_path_is_not_the_current_folder(call: Call, bundle: str) -> None:
+    before = sorted(os.listdir())
+    os.mkdir("empty")
+    os.chdir("empty")
+    for argv in (["import", "", f"../{bundle}", *TRUST], ["info", ""], ["serve", "", "--as", "alice"]):
+        refused(call(*argv), 2, "an empty text is no folder")
+    assert os.listdir() == []
+    os.chdir("..")
+    assert sorted(os.listdir()) == sorted([*before, "empty"])
+
+
+def test_a_bundle_that_breaks_off_leaves_at_most_a_new_instance_with_nothing_in_it(call: Call, bundle: str) -> None:
+    Path("cut").write_bytes(Path(bundle).read_bytes()[:-1])
+    refused(call("import", "dora", "cut", *TRUST), 3, "cut off")
+    assert call("info", "dora", "--json").json["results"] == 0
+    assert call("check", "dora").code == 0
+
+
 def test_hostile_names_in_an_instance_reach_no_terminal(call: Call) -> None:
     recipe = node("\x1b]0;owned\x07\u202e" * 3, n=1)
     peer = "\N{CYRILLIC SMALL LETTER A}lice\N{HANGUL FILLER}"
@@ -598,13 +616,18 @@ def test_serve_answers_who_has_the_token_and_ends_quietly_with_ctrl_c(
 
 
 def test_the_page_of_an_instance_that_is_served_to_everyone_asks_for_no_token(alice: Federation) -> None:
-    from urllib.request import urlopen
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
 
     with process("serve", "alice", "--as", "alice", "--port", "0", "--json") as child:
         assert child.stdout is not None
-        told = json.loads(child.stdout.readline())
-        text = urlopen(told["page"]).read().decode()
-        child.kill()
+        try:
+            told = json.loads(child.stdout.readline())
+            text = urlopen(told["page"]).read().decode()
+            with pytest.raises(HTTPError, match="421"):
+                urlopen(Request(told["page"], headers={"Host": "evil.example"}))
+        finally:
+            child.kill()
     assert told["token"] is False and "everyone who can reach this address" in text and "oken" not in text
 
 

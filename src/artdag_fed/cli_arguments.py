@@ -30,7 +30,8 @@ SERVE_TOKEN = "ARTDAG_FED_SERVE_TOKEN"
 
 ENDS = """\
 exit codes: 0 done; 1 done, and something was refused, left out or found to be wrong; 2 wrong usage, nothing was done;
-3 it could not be done, and nothing was changed; 130 Ctrl-C; 141 whoever read the output has gone.
+3 it could not be done, and no result came or went (at most a new instance was made, with nothing in it);
+130 Ctrl-C; 141 whoever read the output has gone.
 """
 
 
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
 
     def command(name: str, what: str) -> argparse.ArgumentParser:
         made = commands.add_parser(name, help=what, description=what, epilog=ENDS, allow_abbrev=False)
-        made.add_argument("cache", metavar="CACHE", help="the folder of the instance")
+        made.add_argument("cache", metavar="CACHE", type=_folder, help="the folder of the instance")
         made.add_argument("--json", action="store_true", help="answer with one JSON document")
         return made
 
@@ -144,6 +145,12 @@ def _token(parser: argparse.ArgumentParser, variable: str) -> None:
 
 
 # --- values -----------------------------------------------------------------------------------
+
+
+def _folder(text: str) -> str:
+    if not text:  # as a path it would be the current folder
+        raise argparse.ArgumentTypeError("an empty text is no folder")
+    return text
 
 
 def _peer(text: str) -> PeerId:

@@ -220,7 +220,7 @@ def invalidate_(asked: Namespace, output: Output, complaints: Complaints) -> Exi
 
 def serve(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     from artdag_fed.transports import http
-    from artdag_fed.transports.http_listener import Listener, stays_here
+    from artdag_fed.transports.http_listener import Listener, for_this_machine, stays_here
     from artdag_fed.transports.http_wire import PAGE_PATH
 
     token, sign = token_in(asked.token_file, SERVE_TOKEN), _sign(asked)
@@ -231,6 +231,8 @@ def serve(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
 
     with opened(asked.cache) as (fed, _):
         application = http.app(fed, asked.name, trusted=_offered(asked), sign=sign, authorize=_authorizing(token))
+        if token is None:  # then a website that is open in a browser here must not be everyone on this machine
+            application = for_this_machine(application)
         with Listener(application, asked.host, asked.port) as listener:
             who = "whoever has the token" if token is not None else "everyone on this machine"
             output.done(

@@ -49,7 +49,7 @@ class Exit(IntEnum):
     FINE = 0
     FOUND = 1  # it was done, and something was refused, left out or found to be wrong
     USAGE = 2  # what was asked for makes no sense, and nothing was done; the code that argparse has for it, too
-    FAILED = 3  # it could not be done, and nothing was changed
+    FAILED = 3  # it could not be done, and no result came or went; a new instance may be there, with nothing in it
     INTERRUPTED = 130  # Ctrl-C: 128 and the number of the signal, as a shell says it
     CLOSED = 141  # whoever read the output has gone, as `head` does
 

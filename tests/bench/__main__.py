@@ -67,25 +67,23 @@ def importing(count: int, size: int) -> tuple[Round, Round]:
 # --- invalidate ---------------------------------------------------------------------------------
 
 
-def fill(folder: Path, total: int, alices: int, *, derived: bool) -> None:
-    """`total` local results; of `alices` more, alice is the peer, or they are local and rest on her."""
-    cache = DiskCache(folder)
+def fill(cache: DiskCache, total: int, alices: int, *, derived: bool) -> None:
+    """`total` local results; of `alices` of them, alice is the peer, or they are local and rest on her."""
     local, hers = Origin(None), Origin(None, frozenset({"alice"})) if derived else Origin("alice")
     entries = (
         Entry(cid(i), hers if i < alices else local, hashlib.sha256(b"Jnull").hexdigest(), b"Jnull", None, False)
         for i in range(total)
     )
     cache.commit(Changes(put=cache.stage(entries)))
-    cache.close()
 
 
 def invalidating(*, derived: bool, total: int, alices: int, rounds: int, at_most: float) -> None:
     """Rounds on one instance: alice's results are put back between them, outside the timing."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name) / "cache"
-        fill(folder, total, alices, derived=derived)
         fed = artdag_fed.open(folder)
         cache = cast(DiskCache, fed.cache)
+        fill(cache, total, alices, derived=derived)
         marks, commits = [], []
         for i in range(rounds):
             committed: list[float] = []
@@ -103,7 +101,7 @@ def invalidating(*, derived: bool, total: int, alices: int, rounds: int, at_most
             began = time.perf_counter()
             fed.cache[f"one-{i}"] = i
             commits.append(time.perf_counter() - began)
-            fill(folder, total, alices, derived=derived)
+            fill(cache, total, alices, derived=derived)
         found = statistics.median(marks) / statistics.median(commits)
         what = "derived" if derived else "not derived"
         verdict = "" if found <= at_most else "   <-- above"

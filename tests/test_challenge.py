@@ -22,6 +22,7 @@ from artdag_fed import (
     Challenge,
     Dag,
     DiskCache,
+    Event,
     Federation,
     InvalidName,
     Node,
@@ -452,11 +453,38 @@ def test_damaged_bytes_are_unchecked_and_so_is_what_is_above_them(durable: Feder
     db.execute("UPDATE result SET payload = x'4A39' WHERE cid = ?", (a.cid,))
     db.commit()
     db.close()
-    found = challenge(fed, add)
+    found = challenge(fed, add, same={"add@1": lambda held, computed: False})  # for which what is held is read
     assert (by_why(found), found.confirmed) == (
         {a.cid: "its bytes are damaged", b.cid: "an input is damaged"},
         (c.cid,),
     )
+
+
+def test_a_result_that_is_right_is_confirmed_unread_and_found_damaged_when_it_is_read(durable: Federation) -> None:
+    a, b = num(1), num(2, num(1))
+    fed = taking(durable, "alice", b)
+    assert isinstance(fed.cache, DiskCache)
+    db = sqlite3.connect(os.path.join(fed.cache.path, "index.sqlite3"))
+    db.execute("UPDATE result SET payload = x'4A39' WHERE cid = ?", (a.cid,))
+    db.commit()
+    db.close()
+    found = challenge(fed, add)
+    assert (set(found.confirmed), dict(found.unchecked)) == ({a.cid, b.cid}, {})
+    events: list[Event] = []
+    done = run(found.federation, a, add, observe=events.append)
+    assert (done.value, done.computed) == (1, (a.cid,)) and events[0].kind == "damaged"
+
+
+def test_an_unchecked_result_is_read_where_another_needs_it(make: Make) -> None:
+    def runner(op: str, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:
+        if params["n"] == 1:
+            raise ValueError("no")
+        return add(op, inputs, params)
+
+    a, b = num(1), num(2, num(1))
+    found = challenge(taking(make(), "alice", b), runner)
+    assert (found.confirmed, list(found.unchecked)) == ((b.cid,), [a.cid])
+    assert origins(found.federation)[b.cid] == Origin(None, frozenset({"alice"}))
 
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt, SystemExit])

@@ -103,7 +103,8 @@ class Work:
         self._made = cache.made
         self._encode, self._encodes = cache.codec.encode, cache.encodes
         self._candidates, self._inputs, self._spared = candidates, inputs, spared
-        self._standing = Standing(cache, candidates, inputs, recipes)
+        # What is held is read only for comparators: that a digest is the same says that the bytes are.
+        self._standing = Standing(cache, candidates, inputs, recipes, read=bool(same))
         self._bad = {one.cid: _Bad(frozenset([one.peer]), frozenset()) for one in refuted}
         self.found.wrong.update(wrong)
 
@@ -148,11 +149,11 @@ class Work:
             return "no recipe"
         if sha256(recipe).hexdigest() != cid:  # an id of another system: nothing shows what it is a result of
             return "no recipe"
-        if cid not in values:
+        if self._same and cid not in values:
             return "its bytes are damaged" if cid in standing.damaged else WITHDRAWN
         given = []
         for i in inputs:
-            if i not in values or not standing.stands(i):
+            if not standing.stands(i) or not standing.has(i):
                 return standing.missing(i)
             given.append(values[i])
         began = self._clock()
@@ -177,6 +178,7 @@ class Work:
         if confirmed:
             self.found.confirmed[cid] = Relabel(token, made.digest, base.origin, base.tokens, inputs_digest)
             standing.keep(cid, base)
+            values.setdefault(cid, computed)  # where it was not read: the same bits
             return None
         peer, given_params = made.origin.peer, MappingProxyType(params)
         signed = self._signed(cid, peer, made)

@@ -45,8 +45,8 @@ _NO_INPUTS = sha256().hexdigest()
 class Standing:
     """Of the results in one walk and their inputs, what stands.
 
-    challenged: those whose values, and whose inputs' values, are wanted; inputs: of each result that has some; recipes:
-    of challenged ones that need not be asked about before they are read, as they are small.
+    challenged: those whose inputs' values are wanted, and their own if `read`; inputs: of each result that has some;
+    recipes: of challenged ones that need not be asked about before they are looked at, as they are small.
     """
 
     def __init__(
@@ -55,8 +55,11 @@ class Standing:
         challenged: Collection[Cid],
         inputs: Mapping[Cid, tuple[Cid, ...]],
         recipes: Mapping[Cid, bytes] = MappingProxyType({}),
+        *,
+        read: bool = True,
     ) -> None:
         self._cache, self._challenged, self._inputs, self._recipes = cache, challenged, inputs, recipes
+        self._reads = read
         self.made: dict[Cid, Made] = {}  # of the batch at hand
         self.tokens: dict[Cid, int] = {}  # of what is held as it was looked at
         self.values: dict[Cid, Any] = {}
@@ -88,11 +91,12 @@ class Standing:
         # In this order: in memory `made` works digests out, which `held` then has for as long as nothing changes.
         self.made = self._cache.made([cid for cid in (*batch, *outside) if cid not in self._recipes])
         # Those that are read say themselves whence they are.
-        self._meet(self._cache.held([cid for cid in self.made if not self._is_read(cid)]))
+        self._meet(self._cache.held([cid for cid in self.made if not (self._reads and self._is_challenged(cid))]))
         for cid in outside:
             self.keep_as_held(cid)
 
-    def _is_read(self, cid: Cid) -> bool:
+    def _is_challenged(self, cid: Cid) -> bool:
+        """Whether it is to be computed again, as far as that is known yet."""
         if cid in self._recipes:
             return True
         return cid in self._challenged and cid in self.made and self.made[cid].recipe != b""
@@ -123,12 +127,16 @@ class Standing:
 
     def _read(self, part: Iterable[Cid]) -> None:
         """Have the values that the challenged ones of these need."""
-        chosen = [cid for cid in part if self._is_read(cid)]
         values, lacking = self.values, self._lacking
+        challenged = [cid for cid in part if self._is_challenged(cid)]
+        chosen = challenged if self._reads else []
+        if not self._reads:
+            self._glance([cid for cid in part if cid in self._recipes])
         needed = dict.fromkeys(chosen)
-        for cid in chosen:
+        for cid in challenged:
             for i in self._inputs.get(cid, ()):
-                if i not in values and i not in lacking:
+                # Those that are challenged are computed before, and read only where that came to nothing.
+                if i not in values and i not in lacking and (self._reads or i not in self._challenged):
                     needed[i] = None
         asked = [cid for cid in needed if cid not in values and cid not in self.damaged]
         loaded = self._cache.load(asked, self._heard)
@@ -145,6 +153,23 @@ class Standing:
             unread = [cid for cid in chosen if cid not in loaded]
             made.update(self._cache.made([cid for cid in unread if cid not in made]))
             self._meet(self._cache.held([cid for cid in unread if cid in made]))
+
+    def _glance(self, cids: Sequence[Cid]) -> None:
+        """Note of these what is held, without reading it."""
+        for cid, (origin, token, digest, _) in self._cache.held(cids).items():
+            self.made[cid] = Made(origin, digest, self._recipes[cid], "")
+            self.tokens[cid], self._digests[cid] = token, digest
+
+    def has(self, cid: Cid) -> bool:
+        """Whether its value is in hand, which is read where it stands unread."""
+        if cid in self.values:
+            return True
+        if self._reads or cid not in self._challenged or not self.stands(cid) or cid in self.damaged:
+            return False
+        for held, value in self._cache.load([cid], self._heard).values():
+            if (self.tokens.get(cid), self._digests.get(cid)) == (held.token, held.digest):
+                self.values[cid] = value
+        return cid in self.values
 
     def _heard(self, event: Event) -> None:
         if event.kind == "damaged":

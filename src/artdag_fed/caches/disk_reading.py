@@ -68,7 +68,11 @@ class DiskReading(ABC):
 
     def held(self, cids: Iterable[Cid]) -> dict[Cid, Held]:
         rows = self._asked("r.cid, r.origin, r.digest, r.source", cids)
-        return {cid: Held(self._origin(token), token, *more) for cid, token, *more in rows}
+        origins = self._origins
+        return {
+            cid: Held(origins.get(token) or self._origin(token), token, digest, source)
+            for cid, token, digest, source in rows
+        }
 
     def load(self, cids: Iterable[Cid], observe: Callable[[Event], None] | None = None) -> dict[Cid, tuple[Held, Any]]:
         loaded, decode, origins = {}, self._codec.decode, self._origins

@@ -246,9 +246,9 @@ def test_a_peers_name_stays_text_on_the_page_whatever_it_is(name: str) -> None:
 
 def check_quick(fed: Federation) -> str:
     application = http.app(fed, "alice", trusted=everyone)
-    began = time.perf_counter()
+    began = time.process_time()
     text = page(application)
-    milliseconds = 1000 * (time.perf_counter() - began)
+    milliseconds = 1000 * (time.process_time() - began)
     assert milliseconds < MILLISECONDS and len(text) < BYTES, (milliseconds, len(text))
     return text
 

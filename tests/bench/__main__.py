@@ -22,7 +22,7 @@ from typing import Any, cast
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "src"))
 
 import artdag_fed
-from artdag_fed import Dag, Event, Node, Record, challenge, export, import_, invalidate, node, run
+from artdag_fed import Dag, Event, Node, Record, challenge, export, import_, invalidate, node, plan, run
 from artdag_fed.cache import Changes, Entry, Origin
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.codec import DEFAULT
@@ -219,9 +219,36 @@ def challenging(count: int) -> tuple[Round, Round]:
     return ours, lambda folder: lambda: run(artdag_fed.open(folder / "cache"), dag, add)
 
 
+# --- displays -----------------------------------------------------------------------------------
+
+
+def displaying(count: int, results: int, rounds: int) -> None:
+    """What a notebook asks for, of `count` nodes and of an instance with `results`: milliseconds and bytes."""
+    leaves = [node("add@1", n=n) for n in range(count - 1)]
+    fan = Dag(node("add@1", *leaves, n=-1))
+    with tempfile.TemporaryDirectory() as name:
+        fed = artdag_fed.open(Path(name) / "cache")
+        fill(cast(DiskCache, fed.cache), results, results // 10, derived=False)
+        shown: list[Any] = [fan, plan(fed, fan), run(artdag_fed.open(), fan, add), fed]
+        for value in shown:
+            for show in (repr, lambda value: value._repr_html_()):
+                times, text = [], ""
+                for _ in range(rounds):
+                    began = time.perf_counter()
+                    text = show(value)
+                    times.append(time.perf_counter() - began)
+                milliseconds = 1e3 * statistics.median(times)
+                verdict = "" if milliseconds < 200 and len(text) < 100_000 else "   <-- above"
+                what = f"{type(value).__name__} of {results if value is fed else count:,}"
+                said = f"{'repr' if show is repr else 'html'} {milliseconds:.2f} ms, {len(text):,} bytes"
+                print(f"{what}: {said} (below 200 ms, 100 kB){verdict}", flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench")
-    parser.add_argument("names", nargs="*", help="import, blobs, invalidate, node, cold, warm, target, challenge")
+    parser.add_argument(
+        "names", nargs="*", help="import, blobs, invalidate, node, cold, warm, target, challenge, displays"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a twentieth of the size: does it work?")
     asked = parser.parse_args()
@@ -253,6 +280,8 @@ def main() -> None:
     if wants("challenge"):
         what = "challenge of 10,000 imported trivial results, durable / a cold run of them"
         ratio(what, *challenging(n(10_000)), 2, 2 * rounds)
+    if wants("displays"):
+        displaying(n(100_000), n(1_000_000), rounds)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,8 @@ from tests.test_drawing import HOSTILE, STRANGE, TAGS, Reader, pictures
 
 BYTES = 100_000
 MILLISECONDS = 1000
-"""Of processor time. What is promised is 200 on a quiet machine, which `python -m tests.bench displays` prints. A busy one
-is no failure, and what walks more than it must is above this."""
+"""Of processor time. What is promised is 200 on a quiet machine, which `python -m tests.bench displays` prints. A busy
+one is no failure, and what walks more than it must is above this."""
 
 
 def everyone(peer: str) -> bool:

@@ -41,10 +41,10 @@ NAMED = (
 )
 # Seconds are no whole numbers, so taking away what was added may leave a trace: none is left of no results.
 _LESS = (
-    "UPDATE origin SET results = results - ?1, bytes = bytes - ?2,"
-    " seconds = CASE WHEN results = ?1 THEN 0 ELSE max(seconds - ?3, 0) END WHERE id = ?4"
+    "UPDATE origin SET results = results - ?, bytes = bytes - ?,"
+    " seconds = CASE WHEN results = ? THEN 0 ELSE max(seconds - ?, 0) END WHERE id = ?"
 )
-MORE = "UPDATE origin SET results = results + ?1, bytes = bytes + ?2, seconds = seconds + ?3 WHERE id = ?4"
+MORE = "UPDATE origin SET results = results + ?, bytes = bytes + ?, seconds = seconds + ? WHERE id = ?"
 
 
 def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
@@ -92,7 +92,7 @@ def drop(db: sqlite3.Connection, ids: Iterable[int]) -> int:
     for batch in batches(ids):
         these = json.dumps(batch)
         counts = db.execute(
-            "SELECT count(*), sum(size), sum(seconds), origin FROM result"
+            "SELECT count(*), sum(size), count(*), sum(seconds), origin FROM result"
             " WHERE id IN (SELECT value FROM json_each(?)) GROUP BY origin",
             (these,),
         ).fetchall()
@@ -154,17 +154,17 @@ def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
                     if last not in ids:
                         ids[last] = live_id(db, last)
                     origin = ids[last]
-                moved.append((origin, new.inputs_digest, id))
+                moved.append((origin, origin, new.inputs_digest, new.inputs_digest, id))
                 counts = moves.setdefault((token, origin), [0, 0, 0.0])
                 counts[0] += 1
                 counts[1] += size
                 counts[2] += seconds
         number += len(moved)
         db.executemany(
-            "UPDATE result SET origin = ?1, signature = CASE origin WHEN ?1 THEN signature END,"
-            " inputs_digest = CASE ?2 WHEN '' THEN inputs_digest ELSE ?2 END WHERE id = ?3",
+            "UPDATE result SET origin = ?, signature = CASE origin WHEN ? THEN signature END,"
+            " inputs_digest = CASE ? WHEN '' THEN inputs_digest ELSE ? END WHERE id = ?",
             moved,
         )
-    db.executemany(_LESS, [(*counts, token) for (token, _), counts in moves.items()])
+    db.executemany(_LESS, [(n, size, n, seconds, token) for (token, _), (n, size, seconds) in moves.items()])
     db.executemany(MORE, [(*counts, origin) for (_, origin), counts in moves.items()])
     return number

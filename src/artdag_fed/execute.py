@@ -147,8 +147,9 @@ class Work:
         at_once = accepts is None and not refresh
         if at_once:
             self.reuse([node.cid for node in targets])
-            self.known.update((cid, None) for cid in self.targeted if cid not in self.values)
         left = [node for node in targets if node.cid not in self.values]
+        if at_once:
+            self.known.update((node.cid, None) for node in left)
         found = survey(cache, left, accepts=accepts, refresh=refresh, known=self.known)
         self.planned = {node.cid for node in found.nodes}
         self.uses: dict[Cid, int] = {}  # how often a value is needed yet; those of targets are never let go of
@@ -262,7 +263,7 @@ class Work:
             for cid in cids:
                 if cid not in loaded and (digests.pop(cid, None) is not None or known.get(cid) is not None):
                     self.refused.add(cid)  # gone meanwhile
-        accepts = self.accepts
+        accepts, observe, reused = self.accepts, self.observe, self.done.reused
         for cid, (held, result) in loaded.items():
             origin, token, digest, source = known[cid] = held
             if accepts is not None and not accepts(origin):  # another one has come in the place of what was asked about
@@ -281,9 +282,9 @@ class Work:
                 base = bases[token] = _Base(origin.peers, frozenset([token]))
             digests[cid] = digest
             rests[cid] = base
-            self.done.reused.append(cid)
-            if self.observe is not None:
-                self.observe(Event("reused", cid=cid, peer=origin.peer or ""))
+            reused.append(cid)
+            if observe is not None:
+                observe(Event("reused", cid=cid, peer=origin.peer or ""))
 
     def heard(self, event: Event) -> None:
         """What the cache tells while it reads. What is damaged is to be replaced."""

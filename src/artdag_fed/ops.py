@@ -280,10 +280,13 @@ def _arguments(op: Op, inputs: tuple[Any, ...], params: dict[str, Any]) -> tuple
 
 def source_of(fn: Function) -> str:
     """SHA-256 (hex) of a function's text without its decorators, of its code where there is no text, else ""."""
+    code = getattr(fn, "__code__", None)
     try:
+        # What `exec` or `python -c` made has no file; a text that Python 3.13 keeps under that name is another one's.
+        if getattr(code, "co_filename", "") == "<string>":
+            raise OSError
         lines = dedent(inspect.getsource(fn)).splitlines()
     except (OSError, TypeError):  # typed at a prompt, or no Python function
-        code = getattr(fn, "__code__", None)
         return "" if code is None else sha256(repr(_plain_code(code)).encode()).hexdigest()
     start = next((at for at, line in enumerate(lines) if line.startswith(("def ", "async def "))), 0)
     return sha256("\n".join(line.rstrip() for line in lines[start:]).encode()).hexdigest()

@@ -103,8 +103,7 @@ class Work:
         self._made = cache.made
         self._encode, self._encodes = cache.codec.encode, cache.encodes
         self._candidates, self._inputs, self._spared = candidates, inputs, spared
-        # What is held is read only for comparators: that a digest is the same says that the bytes are.
-        self._standing = Standing(cache, candidates, inputs, recipes, read=bool(same))
+        self._standing = Standing(cache, candidates, inputs, recipes)
         self._bad = {one.cid: _Bad(frozenset([one.peer]), frozenset()) for one in refuted}
         self.found.wrong.update(wrong)
 
@@ -149,7 +148,8 @@ class Work:
             return "no recipe"
         if sha256(recipe).hexdigest() != cid:  # an id of another system: nothing shows what it is a result of
             return "no recipe"
-        if self._same and cid not in values:
+        # Only comparators want what is held: that a digest is the same says that the bytes are.
+        if op in self._same and not standing.has(cid):
             return "its bytes are damaged" if cid in standing.damaged else WITHDRAWN
         given = []
         for i in inputs:

@@ -19,7 +19,7 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from artdag_fed.cache import Held, Made, Origin, OriginCache
+from artdag_fed.cache import Made, Origin, OriginCache
 from artdag_fed.events import Event
 from artdag_fed.names import Cid
 
@@ -45,8 +45,8 @@ _NO_INPUTS = sha256().hexdigest()
 class Standing:
     """Of the results in one walk and their inputs, what stands.
 
-    challenged: those whose inputs' values are wanted, and their own if `read`; inputs: of each result that has some;
-    recipes: of challenged ones that need not be asked about before they are looked at, as they are small.
+    challenged: those that are computed again, from their inputs' values; inputs: of each result that has some; recipes:
+    of challenged ones of which nothing else need be known.
     """
 
     def __init__(
@@ -55,11 +55,8 @@ class Standing:
         challenged: Collection[Cid],
         inputs: Mapping[Cid, tuple[Cid, ...]],
         recipes: Mapping[Cid, bytes] = MappingProxyType({}),
-        *,
-        read: bool = True,
     ) -> None:
         self._cache, self._challenged, self._inputs, self._recipes = cache, challenged, inputs, recipes
-        self._reads = read
         self.made: dict[Cid, Made] = {}  # of the batch at hand
         self.tokens: dict[Cid, int] = {}  # of what is held as it was looked at
         self.values: dict[Cid, Any] = {}
@@ -80,34 +77,34 @@ class Standing:
             batch = order[start : start + LOOKED_AT]
             self._look(batch)
             for part in self._split(batch):
-                self._read(part)
+                self._read(dict.fromkeys(chain.from_iterable(map(self._needs, part))))
                 yield part
 
     def _look(self, batch: Sequence[Cid]) -> None:
         """Ask about these, and about inputs of theirs that are not in the walk and not known yet."""
-        within, known = set(batch), self._bases
+        within, known, recipes = set(batch), self._bases, self._recipes
         below = dict.fromkeys(chain.from_iterable(self._inputs.get(cid, ()) for cid in batch))
         outside = [i for i in below if not (i in known or i in within or i in self._lacking)]
+        asked = [*batch, *outside]
         # In this order: in memory `made` works digests out, which `held` then has for as long as nothing changes.
-        self.made = self._cache.made([cid for cid in (*batch, *outside) if cid not in self._recipes])
-        # Those that are read say themselves whence they are.
-        self._meet(self._cache.held([cid for cid in self.made if not (self._reads and self._is_challenged(cid))]))
+        made = self.made = self._cache.made([cid for cid in asked if cid not in recipes])
+        held = self._cache.held([cid for cid in asked if cid in made or cid in recipes])
+        for cid, (origin, token, digest, _) in held.items():
+            if cid in recipes:
+                made[cid] = Made(origin, digest, recipes[cid], "")
+            elif (digest, origin) != (made[cid].digest, made[cid].origin):  # it changed just now
+                continue
+            self.tokens[cid], self._digests[cid] = token, digest
         for cid in outside:
             self.keep_as_held(cid)
 
-    def _is_challenged(self, cid: Cid) -> bool:
-        """Whether it is to be computed again, as far as that is known yet."""
-        if cid in self._recipes:
-            return True
-        return cid in self._challenged and cid in self.made and self.made[cid].recipe != b""
+    def _needs(self, cid: Cid) -> Iterator[Cid]:
+        """The inputs whose held values are needed to compute this one again, where it is challenged.
 
-    def _meet(self, held: Mapping[Cid, Held]) -> None:
-        """Note under which origin these are held, as long as they are what was asked about."""
-        for cid, (origin, token, digest, _) in held.items():
-            made = self.made[cid]
-            if (digest, origin) == (made.digest, made.origin):  # else it changed just now
-                self.tokens[cid] = token
-                self._digests[cid] = digest
+        Those that are challenged themselves are computed before, and read only where that came to nothing.
+        """
+        if cid in self._challenged and cid in self.made and self.made[cid].recipe:
+            yield from (i for i in self._inputs.get(cid, ()) if i not in self._challenged)
 
     def _split(self, batch: Sequence[Cid]) -> Iterator[Sequence[Cid]]:
         """The batch in parts for which few bytes have to be read."""
@@ -116,59 +113,24 @@ class Standing:
             return
         part, weight = list[Cid](), 0
         for cid in batch:
-            if cid in self._challenged:
-                needed = (self.made.get(name) for name in (cid, *self._inputs.get(cid, ())))
-                weight += sum(made.size for made in needed if made is not None)
+            weight += sum(self.made[i].size for i in self._needs(cid) if i in self.made)
             if part and weight > READ_BYTES:
                 yield part
                 part, weight = [], 0
             part.append(cid)
         yield part
 
-    def _read(self, part: Iterable[Cid]) -> None:
-        """Have the values that the challenged ones of these need."""
-        values, lacking = self.values, self._lacking
-        challenged = [cid for cid in part if self._is_challenged(cid)]
-        chosen = challenged if self._reads else []
-        if not self._reads:
-            self._glance([cid for cid in part if cid in self._recipes])
-        needed = dict.fromkeys(chosen)
-        for cid in challenged:
-            for i in self._inputs.get(cid, ()):
-                # Those that are challenged are computed before, and read only where that came to nothing.
-                if i not in values and i not in lacking and (self._reads or i not in self._challenged):
-                    needed[i] = None
-        asked = [cid for cid in needed if cid not in values and cid not in self.damaged]
-        loaded = self._cache.load(asked, self._heard)
-        made, recipes, tokens, digests = self.made, self._recipes, self.tokens, self._digests
-        for cid, (held, _) in loaded.items():
-            if cid in recipes:
-                made[cid] = Made(held.origin, held.digest, recipes[cid], "")
-                tokens[cid], digests[cid] = held.token, held.digest
-        self._meet({cid: loaded[cid][0] for cid in chosen if cid not in recipes and cid in loaded})
-        for cid, (held, value) in loaded.items():
-            if tokens.get(cid) == held.token and digests[cid] == held.digest:
-                values[cid] = value
-        if len(loaded) < len(asked):
-            unread = [cid for cid in chosen if cid not in loaded]
-            made.update(self._cache.made([cid for cid in unread if cid not in made]))
-            self._meet(self._cache.held([cid for cid in unread if cid in made]))
-
-    def _glance(self, cids: Sequence[Cid]) -> None:
-        """Note of these what is held, without reading it."""
-        for cid, (origin, token, digest, _) in self._cache.held(cids).items():
-            self.made[cid] = Made(origin, digest, self._recipes[cid], "")
-            self.tokens[cid], self._digests[cid] = token, digest
-
-    def has(self, cid: Cid) -> bool:
-        """Whether its value is in hand, which is read where it stands unread."""
-        if cid in self.values:
-            return True
-        if self._reads or cid not in self._challenged or not self.stands(cid) or cid in self.damaged:
-            return False
-        for held, value in self._cache.load([cid], self._heard).values():
+    def _read(self, cids: Iterable[Cid]) -> None:
+        """Have the values of these, as far as they are held as they were looked at."""
+        unread = [c for c in cids if not (c in self.values or c in self._lacking or c in self.damaged)]
+        for cid, (held, value) in self._cache.load(unread, self._heard).items():
             if (self.tokens.get(cid), self._digests.get(cid)) == (held.token, held.digest):
                 self.values[cid] = value
+
+    def has(self, cid: Cid) -> bool:
+        """Whether its value is in hand; one that is challenged is read now, where it was not computed."""
+        if cid not in self.values and cid in self._challenged:
+            self._read([cid])
         return cid in self.values
 
     def _heard(self, event: Event) -> None:

@@ -18,7 +18,6 @@ What it cannot see: that two names are one person. Count only peers that do not 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from typing import Any, Final
@@ -29,7 +28,7 @@ from artdag_fed.callables import Fetch, Observe, Verify, check_callable, said
 from artdag_fed.errors import BundleError, TransportError
 from artdag_fed.events import Event, Reason
 from artdag_fed.limits import Limits
-from artdag_fed.names import Cid, PeerId, check_peer, shown
+from artdag_fed.names import Cid, PeerId, check_peer, is_digest, shown
 from artdag_fed.record import Record
 from artdag_fed.transport import Answer, Digests, carrying, close_source, digests_of, reading
 
@@ -42,8 +41,6 @@ BATCH_BYTES: Final = 8 << 20
 
 TWO_THINGS: Final = "it says two things"
 NOTHING: Final[Any] = None, None
-
-_digest = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 def quorum(
@@ -209,7 +206,7 @@ class _Poll:
         try:
             told: Mapping[Cid, object] = self._asked[other](other, tuple(cids))  # as far as it is one
             words = {cid: told[cid] for cid in cids if cid in told}
-            return {cid: word for cid, word in words.items() if isinstance(word, str) and _digest(word)}
+            return {cid: word for cid, word in words.items() if is_digest(word)}
         except Exception as error:  # noqa: BLE001  # as in `hear`
             del self._asked[other]  # who failed once is not waited for again, and again, in this call
             self._tell(Event("unheard", peer=other, reason=said(error)))

@@ -30,7 +30,7 @@ from artdag_fed.callables import Runner, check_callable
 from artdag_fed.challenging import WITHDRAWN, Findings, Refuted, Same, Work
 from artdag_fed.derivation import Graph
 from artdag_fed.errors import StoreError
-from artdag_fed.events import Report
+from artdag_fed.events import Report, Total
 from artdag_fed.instance import Federation, cache_of, now
 from artdag_fed.names import Cid, PeerId, check_peer
 from artdag_fed.record import statement
@@ -114,7 +114,7 @@ def challenge(
         check_peer(peer)
     chosen = _chosen(cache, peer, sample, seed)
     candidates = frozenset(chosen)
-    small = cache.encodes and sum(total.bytes for total in cache.origins().values()) <= READ_BYTES
+    small = cache.encodes and Total.of(cache.origins().values()).bytes <= READ_BYTES
     graph = Graph(cache, candidates if small else ())
     order = graph.in_order(graph.upwards(chosen) | dict.fromkeys(cache.lineage))
     work = Work(cache, runner, candidates, graph.inputs, same, recipes=graph.recipes)

@@ -13,7 +13,6 @@ reads them back judges them (`admission`); only what is written is checked, so t
 
 from __future__ import annotations
 
-import re
 import string
 import struct
 from collections.abc import Iterable, Iterator
@@ -22,7 +21,7 @@ from typing import NamedTuple
 
 from artdag_fed.errors import BundleError
 from artdag_fed.limits import Limits
-from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
+from artdag_fed.names import Cid, PeerId, check_cid, check_peer, is_digest, shown
 from artdag_fed.record import Record
 
 __all__ = ["BLOCK_BYTES", "BLOCK_RECORDS", "Block", "Header", "broken", "read_header", "write_header"]
@@ -38,7 +37,6 @@ EACH = 4 + 8 + 4 + 4 + DIGEST
 """Bytes of a header for each record, its names and signature aside."""
 
 _PLAIN = (string.ascii_letters + string.digits).encode()
-_is_digest = re.compile(r"[0-9a-f]{64}").fullmatch
 
 Claim = tuple[PeerId, frozenset[PeerId]]
 """What a record says of its origin: its peer, and its lineage."""
@@ -151,7 +149,7 @@ def _raw(digests: list[str]) -> bytes:
             raw = b""
         if raw.hex() == text:
             return raw
-    wrong = next(digest for digest in digests if type(digest) is not str or not _is_digest(digest))
+    wrong = next(digest for digest in digests if not is_digest(digest))
     raise BundleError(f"a record with the digest {shown(wrong)}: expected a SHA-256 in lower-case hexadecimal digits")
 
 

@@ -15,8 +15,9 @@ none; the same `Changes` again finds everything unchanged.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from artdag_fed.codec import Codec
@@ -41,6 +42,7 @@ __all__ = [
     "Staged",
     "Stored",
     "Total",
+    "inputs_digest_of",
 ]
 
 MOST_OFFERS = 100_000
@@ -148,6 +150,15 @@ class Entry(NamedTuple):
     seconds: float = 0.0
     signature: bytes = b""
     size: int = 0
+
+
+def inputs_digest_of(digests: Sequence[str]) -> str:
+    """As in `Entry`, from the digests of the input results in order; "" where one of them is unknown.
+
+    >>> inputs_digest_of([]) == sha256().hexdigest(), inputs_digest_of(["", "ab"])
+    (True, '')
+    """
+    return sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
 
 
 class Staged(Protocol):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from artdag_fed.events import Event
-from artdag_fed.names import PeerId, shown
+from artdag_fed.names import PeerId, one_line, shown
 from artdag_fed.record import Record
 
 __all__ = [
@@ -94,5 +94,5 @@ def said(error: BaseException, most: int = 200) -> str:
     >>> said(ValueError("no\\nway"))
     'ValueError: no\\\\nway'
     """
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(error)[: most + 1])
+    line = one_line(str(error)[: most + 1])
     return f"{type(error).__name__}{': ' if line else ''}{line if len(line) <= most else line[:most] + '...'}"

@@ -23,12 +23,13 @@ from artdag_fed.caches.disk_check import Fault, check_folder
 from artdag_fed.callables import Fetch, Sign, Trust, Verify
 from artdag_fed.cli_arguments import PULL_TOKEN, SERVE_TOKEN
 from artdag_fed.cli_files import key_in, opened, reading, token_in, writing
-from artdag_fed.cli_output import Complaints, Exit, Output, Usage, count_of, few_of, most_first, names, whence
+from artdag_fed.cli_output import Complaints, Exit, Output, Usage, few_of, most_first, names, whence
 from artdag_fed.dag import parse_recipe
+from artdag_fed.drawing_words import count_of
 from artdag_fed.errors import CodecError, TransportError
-from artdag_fed.events import Report
+from artdag_fed.events import Report, Total
 from artdag_fed.federation import export, import_, invalidate, pull
-from artdag_fed.instance import cache_of
+from artdag_fed.instance import by_peer, cache_of
 from artdag_fed.names import is_cid, shown
 from artdag_fed.record import Record
 from artdag_fed.signing import hmac_signer, hmac_verifier
@@ -46,16 +47,14 @@ PEERS = 20  # that `info` tells people of; JSON has all
 def info(asked: Namespace, output: Output, complaints: Complaints) -> Exit:
     with opened(asked.cache) as (fed, _):
         origins = cache_of(fed).origins()
-    peers, resting = Counter[str](), Counter[str]()
+    results, size, seconds = Total.of(origins.values())
+    peers = {peer: total.results for peer, total in by_peer(origins.items()).items() if peer is not None}
+    resting = Counter[str]()
     for origin, total in origins.items():
-        if origin.peer is not None:
-            peers[origin.peer] += total.results
         resting.update(dict.fromkeys(origin.lineage, total.results))
-    results = sum(total.results for total in origins.values())
-    size, seconds = sum(total.bytes for total in origins.values()), sum(total.seconds for total in origins.values())
     lines = [
         f"{shown(asked.cache, 200)}: {count_of(results, 'result')}, {size:,} bytes, {seconds:,.1f} s to compute",
-        f"  {results - peers.total():,} computed here",
+        f"  {results - sum(peers.values()):,} computed here",
     ]
     for counted, what in ((peers, "from"), (resting, "resting on")):
         lines += [f"  {number:,} {what} {shown(peer)}" for peer, number in most_first(counted)[:PEERS]]

@@ -24,19 +24,17 @@ from typing import TextIO
 
 from artdag_fed.cache import Origin
 from artdag_fed.errors import FederationError
-from artdag_fed.names import shown
+from artdag_fed.names import one_line, shown
 
 __all__ = [
     "Complaints",
     "Exit",
     "Output",
     "Usage",
-    "count_of",
     "few_of",
     "most_first",
     "names",
     "naming",
-    "one_line",
     "whence",
 ]
 
@@ -126,20 +124,6 @@ def naming(what: str) -> Iterator[None]:
         raise
     except OSError as error:
         raise OSError(f"{what} cannot be written: {error.strerror or error}") from error
-
-
-def one_line(text: str) -> str:
-    """`text` without what a terminal would act on or could not show: control, format and surrogate characters."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
-def count_of(number: int, what: str) -> str:
-    """A number with what it counts.
-
-    >>> count_of(1, "result"), count_of(1200, "result")
-    ('1 result', '1,200 results')
-    """
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def names(of: Collection[str]) -> str:

@@ -12,10 +12,19 @@ from __future__ import annotations
 
 import unicodedata
 
-__all__ = ["fit", "quoted", "wrapped"]
+__all__ = ["count_of", "fit", "quoted", "wrapped"]
 
 ELLIPSIS = "…"
 MARKS = 2  # combining marks on one letter: what writing needs; more of them climb over the lines above
+
+
+def count_of(number: int, what: str) -> str:
+    """A number with what it counts.
+
+    >>> count_of(1, "result"), count_of(1200, "result")
+    ('1 result', '1,200 results')
+    """
+    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def fit(text: str, most: int) -> str:

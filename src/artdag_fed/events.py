@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields
 from heapq import nlargest
 from types import MappingProxyType
@@ -77,11 +77,24 @@ def _brief(value: object) -> str:
 class Total(NamedTuple):
     """What several results come to, those of one origin or of one peer."""
 
-    results: int
-    bytes: int
+    results: int = 0
+    bytes: int = 0
     """Of the encoded results; in memory those that were never encoded are unknown and count 0."""
-    seconds: float
+    seconds: float = 0.0
     """What computing them took; those that are unknown count 0."""
+
+    def plus(self, results: int, size: int, seconds: float) -> Total:
+        """The total with so much more."""
+        return Total(self.results + results, self.bytes + size, self.seconds + seconds)
+
+    @staticmethod
+    def of(totals: Collection[Total]) -> Total:
+        """What all of these come to.
+
+        >>> Total.of([Total(1, 10, 0.5), Total(2, 20, 0.25)])
+        Total(results=3, bytes=30, seconds=0.75)
+        """
+        return Total(sum(t.results for t in totals), sum(t.bytes for t in totals), sum(t.seconds for t in totals))
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
-from artdag_fed.cache import Entry, Held, Origin, OriginCache, Outcome
+from artdag_fed.cache import Entry, Held, Origin, OriginCache, Outcome, inputs_digest_of
 from artdag_fed.callables import Observe, Runner, said
 from artdag_fed.claims import Claimant, Claims
 from artdag_fed.dag import Node
@@ -47,7 +47,7 @@ class _Base:
 
 
 _NOTHING = _Base(frozenset(), frozenset())
-_NO_INPUTS = sha256().hexdigest()
+_NO_INPUTS = inputs_digest_of(())
 
 
 @dataclass(slots=True)
@@ -310,8 +310,7 @@ class Work:
         if inputs:
             if self.rests:
                 base = self.base_of(inputs)
-            made_from = [digests[i.cid] for i in inputs]
-            inputs_digest = sha256("".join(made_from).encode()).hexdigest() if all(made_from) else ""
+            inputs_digest = inputs_digest_of([digests[i.cid] for i in inputs])
         self.values[cid] = result
         digests[cid] = digest
         if base is not _NOTHING:

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 from artdag_fed import drawing
-from artdag_fed.cache import Made, OriginCache
+from artdag_fed.cache import Made, OriginCache, inputs_digest_of
 from artdag_fed.dag import Dag, Node
 from artdag_fed.difference import Difference, differences, parsed
 from artdag_fed.instance import Federation, cache_of
@@ -141,10 +141,9 @@ def _stale(cache: OriginCache, node: Node, made: Made) -> tuple[Cid, ...]:
         answer = cache.made([i.cid for i in new])
         known.update((i.cid, answer.get(i.cid)) for i in new)
         inputs = [known.get(i.cid) for i in one.inputs]
-        digests = [i.digest for i in inputs if i is not None and i.digest]
+        digest = inputs_digest_of(["" if i is None else i.digest for i in inputs])
         # What came from a peer does not say what it was made from; of an input that is gone nobody knows.
-        known_from = here.inputs_digest and len(digests) == len(one.inputs)
-        if known_from and sha256("".join(digests).encode()).hexdigest() != here.inputs_digest:
+        if digest and here.inputs_digest and digest != here.inputs_digest:
             stale.append(one.cid)
         for i in one.inputs:
             if i.cid not in seen and i.cid in known:

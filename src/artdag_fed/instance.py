@@ -102,16 +102,12 @@ class Federation:
         return True  # an instance that holds nothing is one
 
     def __repr__(self) -> str:
-        local, foreign = 0, Counter[str]()
         try:
             origins = cache_of(self).origins()
         except StoreError as error:  # it was closed, perhaps: a repr is what a debugger shows then
             return f"<Federation over {self.cache!r}: {said(error)}>"
-        for origin, total in origins.items():
-            if origin.peer is None:
-                local += total.results
-            else:
-                foreign[origin.peer] += total.results
+        foreign = Counter({peer: total.results for peer, total in by_peer(origins.items()).items()})
+        local = foreign.pop(None, 0)
         whence = "".join(f", {count} from {shown(peer, 30)}" for peer, count in foreign.most_common(3))
         more = f", and {len(foreign) - 3} more peers" if len(foreign) > 3 else ""
         return f"<Federation over {self.cache!r}: {local} computed here{whence}{more}>"
@@ -121,7 +117,7 @@ class Federation:
             origins = cache_of(self).origins()
         except StoreError as error:
             return drawing.html(drawing.Table(("",), [(drawing.Mark("failed", said(error)),)], repr(self.cache)[1:-1]))
-        totals = {None: Total(0, 0, 0.0)} | by_peer(origins.items())
+        totals = {None: Total()} | by_peer(origins.items())
         resting: dict[PeerId | None, Counter[PeerId]] = {}
         for origin, total in origins.items():
             for other in origin.lineage:
@@ -323,6 +319,5 @@ def by_peer(found: Iterable[tuple[Origin, Total]]) -> dict[PeerId | None, Total]
     """What these come to by the peer that they came from (None: computed here), as `Report.dropping` has it."""
     totals: dict[PeerId | None, Total] = {}
     for origin, more in found:
-        results, size, seconds = totals.get(origin.peer, (0, 0, 0.0))
-        totals[origin.peer] = Total(results + more.results, size + more.bytes, seconds + more.seconds)
+        totals[origin.peer] = totals.get(origin.peer, Total()).plus(*more)
     return totals

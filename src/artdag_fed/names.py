@@ -1,4 +1,4 @@
-"""What a valid content id and a valid peer name are, and nothing else.
+"""What a valid content id, a valid peer name and a valid digest are, and nothing else.
 
 Rules: a cid is an opaque token here, whoever made it, so ids of other systems work too; a peer name is text that a
 person can read back without being fooled. Neither is ever normalised: what is not valid is refused.
@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from typing import TypeGuard
 
 from artdag_fed.errors import InvalidName
 
-__all__ = ["Cid", "PeerId", "check_cid", "check_peer", "is_cid", "is_peer", "shown"]
+__all__ = ["Cid", "PeerId", "check_cid", "check_peer", "is_cid", "is_digest", "is_peer", "one_line", "shown"]
 
 Cid = str
 """A content id: a full match of `[A-Za-z0-9][A-Za-z0-9._:-]{0,127}`, ASCII. Ours are 64 lower-case hex digits."""
@@ -27,6 +28,7 @@ PeerId = str
 PEER_BYTES = 255  # what a file name may have on the file systems in use, and more than a Fediverse handle needs
 
 _cid = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}", re.ASCII).fullmatch
+_digest = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 def is_cid(cid: object) -> bool:
@@ -45,6 +47,11 @@ def is_peer(peer: object) -> bool:
     if any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") for c in peer):
         return False
     return len(peer.encode()) <= PEER_BYTES
+
+
+def is_digest(digest: object) -> TypeGuard[str]:
+    """Whether `digest` is text as `sha256().hexdigest()` gives it."""
+    return type(digest) is str and _digest(digest) is not None
 
 
 def check_cid(cid: object) -> Cid:
@@ -74,3 +81,12 @@ def shown(text: object, most: int = 60) -> str:
     """`repr` of a name for a message: ASCII, cut after `most` characters, so that hostile text stays one short line."""
     spelt = ascii(text[: most + 1]) if isinstance(text, str) else ascii(text)
     return spelt if len(spelt) <= most + 2 else spelt[:most] + "...'"
+
+
+def one_line(text: str) -> str:
+    """`text` without what a terminal would act on or could not show: control, format and surrogate characters.
+
+    >>> one_line("no\\nway")
+    'no\\\\nway'
+    """
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -12,7 +12,7 @@ Refuses no limit that is a number of bytes: where what is kept is larger, everyt
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -68,13 +68,12 @@ def prune(
             if not dry_run:
                 batch = _dropped(cache, batch)
             for made in batch.values():
-                results, size, seconds = went.get(made.origin, (0, 0, 0.0))
-                went[made.origin] = Total(results + 1, size + made.size, seconds + made.seconds)
+                went[made.origin] = went.get(made.origin, Total()).plus(1, made.size, made.seconds)
                 over -= made.size
-    gone, dropping = _sum(went.values()), by_peer(went.items())
+    gone, dropping = Total.of(went.values()), by_peer(went.items())
     if dry_run:
-        left = before.results - gone.results, before.bytes - gone.bytes, max(before.seconds - gone.seconds, 0.0)
-        return now(cache, Report(dropping=dropping, holding=Total(*left)))
+        left = before.plus(-gone.results, -gone.bytes, -min(gone.seconds, before.seconds))
+        return now(cache, Report(dropping=dropping, holding=left))
     if observe is not None:
         observe(Event("dropped", count=gone.results))
     while cache.purge():  # all of it: room is what this was called for
@@ -115,15 +114,7 @@ def _held(cache: OriginCache) -> Total:
     if not cache.encodes:
         for _ in cache.inventory():  # sizes that nobody asked for yet are worked out, and are in the totals then
             pass
-    return _sum(cache.origins().values())
-
-
-def _sum(totals: Collection[Total]) -> Total:
-    return Total(
-        sum(total.results for total in totals),
-        sum(total.bytes for total in totals),
-        sum(total.seconds for total in totals),
-    )
+    return Total.of(cache.origins().values())
 
 
 def _enough(found: Iterator[tuple[Cid, Made]], size: int) -> dict[Cid, Made]:

@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from hashlib import sha256
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from artdag_fed.cache import Made, Origin, OriginCache
+from artdag_fed.cache import Made, Origin, OriginCache, inputs_digest_of
 from artdag_fed.events import Event
 from artdag_fed.names import Cid
 
@@ -39,7 +38,6 @@ class Base(NamedTuple):
 
 
 _NOTHING = Base(Origin(None), frozenset())
-_NO_INPUTS = sha256().hexdigest()
 
 
 class Standing:
@@ -215,17 +213,11 @@ class Standing:
 
     def inputs_digest(self, inputs: tuple[Cid, ...]) -> str:
         """As a run keeps it beside a result; "" where an input does not stand, or has no digest."""
-        if not inputs:
-            return _NO_INPUTS
-        digests = [self._digests[i] for i in inputs if i in self._bases]
-        if len(digests) < len(inputs) or not all(digests):
-            return ""
-        return sha256("".join(digests).encode()).hexdigest()
+        return inputs_digest_of([self._digests[i] if i in self._bases else "" for i in inputs])
 
     def wrong_digest(self, inputs: tuple[Cid, ...], wrong: Mapping[Cid, str]) -> str:
         """Likewise over what was held before any of it went: the digests in `wrong` for those that were wrong. "" where
         none was."""
-        digests = [wrong[i] if i in wrong else self._digests.get(i, "") for i in inputs]
-        if wrong.keys().isdisjoint(inputs) or not all(digests):
+        if wrong.keys().isdisjoint(inputs):
             return ""
-        return sha256("".join(digests).encode()).hexdigest()
+        return inputs_digest_of([wrong[i] if i in wrong else self._digests.get(i, "") for i in inputs])

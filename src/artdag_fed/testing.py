@@ -79,11 +79,11 @@ def _totals(cache: OriginCache, held: dict[Cid, tuple[int, Stored]]) -> tuple[di
     inventory = dict(cache.inventory())
     same("what the inventory has", sorted(inventory), sorted(held))
     for cid, (_, stored) in held.items():
-        made, total = inventory[cid], counted.get(stored.origin, Total(0, 0, 0.0))
+        made = inventory[cid]
         same(f"the origin and digest of {cid} in the inventory", made[:2], (stored.origin, stored.digest))
         if stored.payload is not None:
             same(f"the size of {cid}", made.size, len(stored.payload))
-        counted[stored.origin] = Total(total.results + 1, total.bytes + made.size, total.seconds + made.seconds)
+        counted[stored.origin] = counted.get(stored.origin, Total()).plus(1, made.size, made.seconds)
     told = cache.origins()
     for totals in (told, counted):
         totals.update({origin: total._replace(seconds=round(total.seconds, 6)) for origin, total in totals.items()})

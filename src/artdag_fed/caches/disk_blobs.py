@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import re
 import secrets
 import shutil
 import stat
@@ -19,12 +18,11 @@ from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from artdag_fed.caches.disk_index import BLOBS, sync_folder
+from artdag_fed.names import is_digest
 
 __all__ = ["Area", "Blobs"]
 
 SYNCS = 4  # files that are synced at once, behind the reading and hashing: also the bound on open files
-
-_digest = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 class Blobs:
@@ -36,7 +34,7 @@ class Blobs:
 
     def read(self, digest: str, size: int) -> bytes:
         """The bytes under that name; none where what is there is no file of that size: a link, a folder, a pipe."""
-        if not (type(digest) is str and _digest(digest)):  # a damaged row could name anything
+        if not is_digest(digest):  # a damaged row could name anything
             return b""
         path = os.path.join(self.path, digest)
         found = os.lstat(path)
@@ -51,14 +49,14 @@ class Blobs:
 
     def remove(self, digests: Iterable[str]) -> None:
         """Remove files that no row names. Only under the write lock. Nothing that a damaged index names elsewhere."""
-        for digest in filter(_digest, digests):
+        for digest in filter(is_digest, digests):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(os.path.join(self.path, digest))
         sync_folder(self.path)
 
     def names(self) -> list[str]:
         """The digests of all files that are there."""
-        return [name for name in os.listdir(self.path) if _digest(name)]
+        return [name for name in os.listdir(self.path) if is_digest(name)]
 
     def abandoned(self) -> list[str]:
         """The areas whose process died before it was done with them."""

@@ -24,11 +24,11 @@ from typing import Final, Literal, NamedTuple
 
 from artdag_fed.caches.disk import DiskCache
 from artdag_fed.caches.disk_blobs import Blobs
-from artdag_fed.caches.disk_faults import Row, count_fault, is_digest, offer_fault, origin_fault, row_fault
+from artdag_fed.caches.disk_faults import Row, count_fault, offer_fault, origin_fault, row_fault
 from artdag_fed.caches.disk_index import open_index, store_error
 from artdag_fed.caches.disk_origins import batches, drop
 from artdag_fed.errors import StoreError
-from artdag_fed.names import shown
+from artdag_fed.names import is_digest, shown
 
 __all__ = ["Checked", "Fault", "FaultKind", "check_folder"]
 

@@ -12,23 +12,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 from hashlib import sha256
 from math import inf, isclose
 from typing import Any, Literal, NamedTuple
 
 from artdag_fed.caches.disk_blobs import Blobs
-from artdag_fed.names import is_cid, is_peer, shown
+from artdag_fed.names import is_cid, is_digest, is_peer, shown
 
-__all__ = ["Row", "RowFault", "count_fault", "is_digest", "offer_fault", "origin_fault", "row_fault"]
+__all__ = ["Row", "RowFault", "count_fault", "offer_fault", "origin_fault", "row_fault"]
 
 RowFault = tuple[Literal["row", "digest", "file", "recipe"], str]
 """What is wrong with a row of a result, and why."""
 
 PIECE = 1 << 20  # bytes of a file that are hashed at a time
-
-_digest = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 class Row(NamedTuple):
@@ -45,11 +42,6 @@ class Row(NamedTuple):
     seconds: Any
     signature: Any
     known: int
-
-
-def is_digest(text: object) -> bool:
-    """Whether it is a SHA-256 in hex."""
-    return isinstance(text, str) and _digest(text) is not None
 
 
 def origin_fault(peer: Any, lineage: Any, live: Any) -> str | None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from artdag_fed.cache import Changes, Entry, Held, Made, Offer, Origin, Outcome, Recall, Relabel, Staged, Stored, Total
 from artdag_fed.caches.memory_offers import Offers
-from artdag_fed.caches.memory_table import Mark, Verdicts, measure, measured, plus, totals_of
+from artdag_fed.caches.memory_table import Mark, Verdicts, measure, measured, totals_of
 from artdag_fed.claims import Claims
 from artdag_fed.codec import DEFAULT, Codec
 from artdag_fed.dag import recipe_prefix
@@ -167,7 +167,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
         """The mark with digest and size, which are worked out and kept."""
         if mark.digest is None or (mark.digest and not mark.size):
             digest, size = measure(self._codec, self._mapping[cid])
-            self._totals[mark.token] = plus(self._totals[mark.token], 0, size - mark.size, 0)
+            self._totals[mark.token] = self._totals[mark.token].plus(0, size - mark.size, 0)
             mark = self._marks[cid] = mark._replace(digest=digest, size=size)
         return mark
 

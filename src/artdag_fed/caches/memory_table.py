@@ -18,7 +18,7 @@ from artdag_fed.codec import Codec
 from artdag_fed.errors import CodecError
 from artdag_fed.names import Cid
 
-__all__ = ["Mark", "Verdicts", "measure", "measured", "plus", "totals_of"]
+__all__ = ["Mark", "Verdicts", "measure", "measured", "totals_of"]
 
 
 class Mark(NamedTuple):
@@ -108,16 +108,11 @@ def measured(codec: Codec, entry: Entry) -> Entry:
     return entry._replace(digest=entry.digest or digest, size=size)
 
 
-def plus(total: Total, results: int, size: int, seconds: float) -> Total:
-    """The total with so much more."""
-    return Total(total.results + results, total.bytes + size, total.seconds + seconds)
-
-
 def totals_of(before: Mapping[int, Total], more: Iterable[Mark], less: Iterable[Mark] = ()) -> dict[int, Total]:
     """What the results of each token come to, after these were added and taken away."""
-    totals, nothing = dict(before), Total(0, 0, 0.0)
+    totals = dict(before)
     for sign, marks in ((1, more), (-1, less)):
         for mark in marks:
-            totals[mark.token] = plus(totals.get(mark.token, nothing), sign, sign * mark.size, sign * mark.seconds)
+            totals[mark.token] = totals.get(mark.token, Total()).plus(sign, sign * mark.size, sign * mark.seconds)
     # Seconds are no whole numbers, so taking away what was added may leave a trace: none is left of no results.
     return {token: total._replace(seconds=max(total.seconds, 0.0)) for token, total in totals.items() if total.results}

@@ -36,7 +36,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple
 
 from artdag_fed.errors import BundleError, TransportError
-from artdag_fed.names import Cid, PeerId, is_cid, is_peer, shown
+from artdag_fed.names import Cid, PeerId, is_cid, is_digest, is_peer, shown
 
 __all__ = ["Entry", "Folder", "HashedFile", "Manifest", "NewFile", "Segment"]
 
@@ -45,7 +45,6 @@ MANIFEST, LOCK, PART = "artdag-fed.json", "artdag-fed.lock", ".artdag-fed-"
 MANIFEST_BYTES = 16 << 20  # some 60,000 segments, each of which may have thousands of records
 LINE_BYTES = 128 + 1 + 64 + 1 + 32 + 1  # of an index, at most: the longest cid
 
-_digest = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 _claim = re.compile(r"[0-9a-f]{32}", re.ASCII).fullmatch
 _ours = re.compile(r"[0-9a-f]{64}\.(bundle|index)|\.artdag-fed-[0-9a-f]{16}", re.ASCII).fullmatch
 
@@ -169,7 +168,7 @@ class Folder:
         except (TypeError, ValueError):
             found = []
         whole = data.endswith(b"\n") and len(found) == segment.records
-        if not (whole and all(is_cid(e.cid) and _digest(e.digest) and _claim(e.claim) for e in found)):
+        if not (whole and all(is_cid(e.cid) and is_digest(e.digest) and _claim(e.claim) for e in found)):
             raise BundleError(f"{self._named(name)} is no list of {segment.records} records: nothing was kept")
         return found
 
@@ -346,7 +345,7 @@ def _segment(member: Any) -> Segment:
         raise ValueError
     segment = Segment(member["bundle"], member["bytes"], member["records"], member["index"])
     for digest in (segment.digest, segment.listing):
-        if type(digest) is not str or not _digest(digest):  # it becomes a file's name: nothing else may
+        if not is_digest(digest):  # it becomes a file's name: nothing else may
             raise ValueError
     if type(segment.size) is not int or type(segment.records) is not int or min(segment.size, segment.records) < 1:
         raise ValueError

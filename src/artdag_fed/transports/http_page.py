@@ -22,6 +22,7 @@ from artdag_fed.cache import Origin, OriginCache, Total
 from artdag_fed.callables import Trust
 from artdag_fed.drawing import Amount, Box, Cell, Graph, Mark, Table, quoted, size
 from artdag_fed.drawing_page import POLICY, Code, page
+from artdag_fed.drawing_words import count_of
 from artdag_fed.instance import by_peer
 from artdag_fed.names import PeerId
 from artdag_fed.planning import acceptance
@@ -63,7 +64,7 @@ def page_of(
     """
     accepted = acceptance(trusted)
     told = [(origin, total) for origin, total in cache.origins().items() if accepted is None or accepted(origin)]
-    totals = {None: Total(0, 0, 0.0)} | by_peer(told)
+    totals = {None: Total()} | by_peer(told)
     resting = _resting(told)
     offer = [_summary(totals, trusted is not None), _terms(peer_id, signed, guarded)]
     if not cache.encodes:
@@ -108,15 +109,15 @@ def _left_out(all_of_them: Collection[PeerId], shown: Collection[PeerId]) -> str
 
 
 def _summary(totals: Mapping[PeerId | None, Total], chosen: bool) -> str:
-    results = sum(total.results for total in totals.values())
+    results = Total.of(totals.values()).results
     here, peers = totals[None], len(totals) - 1
     took = f" in {here.seconds:,.1f} s" if here.seconds >= 0.05 else ""
-    others = f"{results - here.results:,} from {_count(peers, 'peer')}"
+    others = f"{results - here.results:,} from {count_of(peers, 'peer')}"
     of_which = f", {here.results:,} computed here{took} and {others}" if results else ""
     if not chosen:
-        return f"All that this instance holds: {_count(results, 'result')}{of_which}."
+        return f"All that this instance holds: {count_of(results, 'result')}{of_which}."
     return (
-        f"{_count(results, 'result')}{of_which}. It vouches for all peers that these came from or rest on; "
+        f"{count_of(results, 'result')}{of_which}. It vouches for all peers that these came from or rest on; "
         "whatever else it may hold is not offered, and not told here."
     )
 
@@ -165,12 +166,12 @@ def _picture(
     above = [peer for peer in above if not resting[peer].keys().isdisjoint(below)]
     boxes = []
     for peer in below:
-        some, all_of_them = built[peer].results, totals[peer].results
+        some, most = built[peer].results, totals[peer].results
         boxes.append(
             Box(
                 "here" if peer is None else f"from {peer}",
                 "computed here" if peer is None else f"from {quoted(peer, 18)}",
-                words=_count(all_of_them, "result") if some == all_of_them else f"{some:,} of {all_of_them:,} results",
+                words=count_of(most, "result") if some == most else f"{some:,} of {most:,} results",
                 kind="here" if peer is None else "peer",
                 inputs=tuple(f"of {other}" for other in above if peer in resting[other]),
             )
@@ -178,7 +179,7 @@ def _picture(
     boxes += [Box(f"of {peer}", f"results of {quoted(peer, 12)}") for peer in above]
     left = len((resting.keys() | built.keys()) - {None, *above, *below})
     note = "Arrows go from whose results were used to what was made of them."
-    return Graph(tuple(boxes), "What rests on whom", f"{note} Left out: {_count(left, 'peer')}." if left else note)
+    return Graph(tuple(boxes), "What rests on whom", f"{note} Left out: {count_of(left, 'peer')}." if left else note)
 
 
 def _code(peer_id: PeerId, url: str, signed: bool, guarded: bool) -> list[str | Code | Table | Graph]:
@@ -211,7 +212,3 @@ def _code(peer_id: PeerId, url: str, signed: bool, guarded: bool) -> list[str | 
     more += " A token travels over https, or within one machine." if guarded else ""
     more += " To check the signatures, pull takes verify=, with a key that you have from elsewhere." if signed else ""
     return [*parts, more]
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

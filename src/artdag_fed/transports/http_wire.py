@@ -16,7 +16,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Final
 
-from artdag_fed.names import Cid, is_cid, shown
+from artdag_fed.names import Cid, is_cid, is_digest, shown
 
 __all__ = [
     "BUNDLE_PATH",
@@ -52,8 +52,6 @@ MOST_REQUEST_BYTES: Final = 2 << 20
 
 TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]{1,4096}=*", re.ASCII)
 """What a bearer token is made of (RFC 6750, 2.1). Nothing in it could end a header line."""
-
-_digest = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 
 
 def asked(cids: Iterable[Cid]) -> bytes:
@@ -92,7 +90,7 @@ def read_digests(text: bytes, about: Collection[Cid]) -> dict[Cid, str]:
     for cid, digest in found.items():
         if cid not in about:
             raise ValueError(f"{shown(cid)} was not asked about")
-        if not isinstance(digest, str) or _digest(digest) is None:
+        if not isinstance(digest, str) or not is_digest(digest):
             raise ValueError(f"{shown(digest)} is no digest (64 lower-case hex digits)")
     return found
 

@@ -27,7 +27,7 @@ from artdag_fed.cache import Entry
 from artdag_fed.callables import Fetch, Observe, Verify, check_callable, said
 from artdag_fed.errors import BundleError, TransportError
 from artdag_fed.events import Event, Reason
-from artdag_fed.limits import Limits
+from artdag_fed.limits import Limits, check_limits
 from artdag_fed.names import Cid, PeerId, check_peer, is_digest, shown
 from artdag_fed.record import Record
 from artdag_fed.transport import Answer, Digests, carrying, close_source, digests_of, reading
@@ -82,8 +82,7 @@ def quorum(
         raise ValueError(f"k must be 1 to {len(roads)}, the number of peers, not {k}")
     check_callable("verify", verify, optional=True)
     check_callable("observe", observe, optional=True)
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
+    check_limits(limits)
 
     def fetch_agreed(peer: PeerId, /) -> Iterable[Record]:
         if peer not in roads:

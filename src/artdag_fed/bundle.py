@@ -25,10 +25,10 @@ from itertools import accumulate, chain
 from typing import Any, Final, Protocol
 
 from artdag_fed.bundle_header import Block, Claim, Header, read_header, write_header
-from artdag_fed.codec import DEFAULT, Codec
+from artdag_fed.codec import Codec, codec_or_default
 from artdag_fed.codec_plain import DEPTH, nests_over
 from artdag_fed.errors import BundleError
-from artdag_fed.limits import Limits
+from artdag_fed.limits import Limits, check_limits
 from artdag_fed.names import PeerId, shown
 from artdag_fed.record import Record, encoded_rows
 
@@ -156,12 +156,8 @@ def read_bundle(fp: Readable, limits: Limits = Limits(), *, codec: Codec | None 
     version (only whoever read to the end knows that nothing was); what `fp` raises; `TypeError` where `fp` gives
     something else than bytes.
     """
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
-    if codec is None:
-        codec = DEFAULT
-    elif not isinstance(codec, Codec):
-        raise TypeError(f"codec must be a Codec, not {type(codec).__name__}")
+    check_limits(limits)
+    codec = codec_or_default(codec)
     if not callable(getattr(fp, "read", None)):
         raise TypeError(f"a bundle is read from a binary file, not from {type(fp).__name__}")
     return _Reader(fp, limits, codec).records()

@@ -23,9 +23,9 @@ from artdag_fed.caches.disk_check import Fault, check_folder
 from artdag_fed.callables import Fetch, Sign, Trust, Verify
 from artdag_fed.cli_arguments import PULL_TOKEN, SERVE_TOKEN
 from artdag_fed.cli_files import key_in, opened, reading, token_in, writing
-from artdag_fed.cli_output import Complaints, Exit, Output, Usage, few_of, most_first, names, whence
+from artdag_fed.cli_output import Complaints, Exit, Output, Usage, few_of, names, whence
 from artdag_fed.dag import parse_recipe
-from artdag_fed.drawing_words import count_of
+from artdag_fed.drawing_words import count_of, most_first
 from artdag_fed.errors import CodecError, TransportError
 from artdag_fed.events import Report, Total
 from artdag_fed.federation import export, import_, invalidate, pull

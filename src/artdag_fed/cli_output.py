@@ -32,7 +32,6 @@ __all__ = [
     "Output",
     "Usage",
     "few_of",
-    "most_first",
     "names",
     "naming",
     "whence",
@@ -139,15 +138,6 @@ def few_of(of: Sequence[str]) -> str:
     """The first of these names, for people."""
     few = ", ".join(shown(name) for name in of[:NAMES])
     return few if len(of) <= NAMES else f"{few} and {len(of) - NAMES} more"
-
-
-def most_first(counted: Mapping[str, int]) -> list[tuple[str, int]]:
-    """Names with their counts, the highest first and equal ones by name, so that the same is said every time.
-
-    >>> most_first({"bob": 1, "alice": 1, "carol": 2})
-    [('carol', 2), ('alice', 1), ('bob', 1)]
-    """
-    return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
 
 
 def whence(origin: Origin) -> str:

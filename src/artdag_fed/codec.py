@@ -43,7 +43,7 @@ from artdag_fed.codec_plain import is_plain, plain_text, read_plain
 from artdag_fed.codec_tagged import Reader, TypeRule, Writer, said
 from artdag_fed.errors import CodecError
 
-__all__ = ["DEFAULT", "Codec", "TypeRule"]
+__all__ = ["DEFAULT", "Codec", "TypeRule", "codec_or_default"]
 
 T = TypeVar("T")
 
@@ -117,3 +117,10 @@ class Codec:
 
 DEFAULT = Codec()
 """The codec of the builtin types. It never changes: `with_type` gives another one."""
+
+
+def codec_or_default(codec: Codec | None) -> Codec:
+    """The codec that was given, or `DEFAULT` for None; `TypeError` for what is none."""
+    if codec is not None and not isinstance(codec, Codec):
+        raise TypeError(f"codec must be a Codec, not {type(codec).__name__}")
+    return DEFAULT if codec is None else codec

@@ -11,8 +11,9 @@ Nothing is escaped for HTML here: who writes a format escapes for it.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 
-__all__ = ["count_of", "fit", "quoted", "wrapped"]
+__all__ = ["count_of", "fit", "most_first", "quoted", "wrapped"]
 
 ELLIPSIS = "…"
 MARKS = 2  # combining marks on one letter: what writing needs; more of them climb over the lines above
@@ -25,6 +26,15 @@ def count_of(number: int, what: str) -> str:
     ('1 result', '1,200 results')
     """
     return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def most_first(counted: Mapping[str, int]) -> list[tuple[str, int]]:
+    """Names with their counts, the highest first and equal ones by name, so that the same is said every time.
+
+    >>> most_first({"bob": 1, "alice": 1, "carol": 2})
+    [('carol', 2), ('alice', 1), ('bob', 1)]
+    """
+    return sorted(counted.items(), key=lambda item: (-item[1], item[0]))
 
 
 def fit(text: str, most: int) -> str:

@@ -22,7 +22,7 @@ from artdag_fed.callables import Fetch, Observe, Trust, Verify, asked_once, chec
 from artdag_fed.errors import BundleError, FederationError, TransportError
 from artdag_fed.events import EXAMPLES, Event, Report
 from artdag_fed.instance import Federation, cache_of, now
-from artdag_fed.limits import Limits
+from artdag_fed.limits import Limits, check_limits
 from artdag_fed.names import Cid, PeerId, check_peer, is_cid, shown
 from artdag_fed.record import Record
 from artdag_fed.transport import is_partial
@@ -121,8 +121,7 @@ def _gate(
     check_callable("trusted", trusted)
     for name, optional in (("verify", verify), ("trusted_lineage", trusted_lineage), ("observe", observe)):
         check_callable(name, optional, optional=True)
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
+    check_limits(limits)
     return Gate(
         trusted=asked_once("trusted", trusted),
         trusted_lineage=None if trusted_lineage is None else asked_once("trusted_lineage", trusted_lineage),

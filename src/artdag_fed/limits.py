@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
-__all__ = ["Limits"]
+__all__ = ["Limits", "check_limits"]
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
@@ -50,3 +50,9 @@ class Limits:
                 raise TypeError(f"Limits.{field.name} must be an int, not {type(value).__name__}")
             if value < 1:
                 raise ValueError(f"Limits.{field.name} must be at least 1, not {value}")
+
+
+def check_limits(limits: object) -> None:
+    """Raise `TypeError` where `limits` are none."""
+    if not isinstance(limits, Limits):
+        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")

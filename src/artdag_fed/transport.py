@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 
 from artdag_fed.callables import Fetch, check_callable, said
 from artdag_fed.errors import BundleError, CodecError, StoreError, TransportError
-from artdag_fed.limits import Limits
+from artdag_fed.limits import Limits, check_limits
 from artdag_fed.names import Cid, PeerId, check_cid, shown
 from artdag_fed.record import Record
 
@@ -233,8 +233,7 @@ def wanted(fetch: Fetch, cids: Iterable[Cid], *, limits: Limits = Limits()) -> F
     check_callable("fetch", fetch)
     if isinstance(cids, str | bytes) or not isinstance(cids, Iterable):  # a text would be taken apart into letters
         raise TypeError(f"cids must be an iterable of ids, not {type(cids).__name__}")
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
+    check_limits(limits)
     chosen = frozenset(map(check_cid, cids))
 
     def pick(source: Iterator[Record], peer: PeerId) -> Iterator[Record]:

@@ -24,11 +24,11 @@ from artdag_fed.bundle import read_bundle, write_bundle
 from artdag_fed.cache import OriginCache
 from artdag_fed.caches.disk_index import INDEX
 from artdag_fed.callables import Sign, Trust
-from artdag_fed.codec import DEFAULT, Codec
+from artdag_fed.codec import Codec, codec_or_default
 from artdag_fed.errors import BundleError, TransportError
 from artdag_fed.federation import Federation, export
 from artdag_fed.instance import cache_of
-from artdag_fed.limits import Limits
+from artdag_fed.limits import Limits, check_limits
 from artdag_fed.names import Cid, PeerId, check_peer, shown
 from artdag_fed.record import Record
 from artdag_fed.transports.folder_layout import Entry, Folder, Manifest, Segment
@@ -195,14 +195,12 @@ def fetcher(
         raise TypeError(f"folders must be a mapping of peer -> path, not {type(folders).__name__}")
     if known is not None and not isinstance(known, Container):
         raise TypeError(f"known must be a container of cids, not {type(known).__name__}")
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
-    if codec is not None and not isinstance(codec, Codec):
-        raise TypeError(f"codec must be a Codec, not {type(codec).__name__}")
+    check_limits(limits)
+    codec = codec_or_default(codec)
     paths = {check_peer(peer): os.fspath(path) for peer, path in folders.items()}
     if not paths:
         raise ValueError("folders is empty: name at least one peer, {peer: path}")
-    return FolderFetch(paths, known, limits, DEFAULT if codec is None else codec)
+    return FolderFetch(paths, known, limits, codec)
 
 
 class FolderFetch:

@@ -23,9 +23,9 @@ from typing import Final
 
 from artdag_fed.bundle import read_bundle
 from artdag_fed.callables import said
-from artdag_fed.codec import DEFAULT, Codec
+from artdag_fed.codec import Codec, codec_or_default
 from artdag_fed.errors import BundleError, TransportError
-from artdag_fed.limits import Limits
+from artdag_fed.limits import Limits, check_limits
 from artdag_fed.names import Cid, PeerId, check_cid, check_peer, shown
 from artdag_fed.record import Record
 from artdag_fed.transports.http_connection import Deadline, Url, exchange
@@ -130,10 +130,8 @@ def fetcher(
     for name, given in (("urls", urls), ("tokens", tokens)):
         if not isinstance(given, Mapping):
             raise TypeError(f"{name} must be a mapping by peer, not {type(given).__name__}")
-    if not isinstance(limits, Limits):
-        raise TypeError(f"limits must be a Limits, not {type(limits).__name__}")
-    if codec is not None and not isinstance(codec, Codec):
-        raise TypeError(f"codec must be a Codec, not {type(codec).__name__}")
+    check_limits(limits)
+    codec = codec_or_default(codec)
     places = {check_peer(peer): Url.of(url) for peer, url in urls.items()}
     kept = {peer: token for peer, token in tokens.items() if peer in places}
     for peer, token in kept.items():
@@ -141,7 +139,7 @@ def fetcher(
     chosen, seconds = None if cids is None else _checked(cids), _seconds(deadline)
     if not places:
         raise ValueError("urls is empty: name at least one peer, {peer: url}")
-    return HttpFetch(places, chosen, kept, seconds, limits, DEFAULT if codec is None else codec)
+    return HttpFetch(places, chosen, kept, seconds, limits, codec)
 
 
 def have(url: str, cids: Iterable[Cid], *, token: str | None = None, deadline: float = DEADLINE) -> dict[Cid, str]:

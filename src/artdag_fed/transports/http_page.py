@@ -22,7 +22,7 @@ from artdag_fed.cache import Origin, OriginCache, Total
 from artdag_fed.callables import Trust
 from artdag_fed.drawing import Amount, Box, Cell, Graph, Mark, Table, quoted, size
 from artdag_fed.drawing_page import POLICY, Code, page
-from artdag_fed.drawing_words import count_of
+from artdag_fed.drawing_words import count_of, most_first
 from artdag_fed.instance import by_peer
 from artdag_fed.names import PeerId
 from artdag_fed.planning import acceptance
@@ -97,7 +97,7 @@ def _resting(told: Iterable[tuple[Origin, Total]]) -> dict[PeerId, Counter[PeerI
 
 
 def _most_first(counted: Mapping[PeerId, int], most: int) -> list[PeerId]:
-    return sorted(counted, key=lambda peer: (-counted[peer], peer))[:most]
+    return [peer for peer, _ in most_first(counted)[:most]]
 
 
 def _left_out(all_of_them: Collection[PeerId], shown: Collection[PeerId]) -> str:

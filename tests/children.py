@@ -1,4 +1,4 @@
-"""A forked process that a test works with."""
+"""Forked processes that a test works with."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import pickle
 import traceback
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 
@@ -32,3 +33,19 @@ class Child:
         done, answer = pickle.loads(said)
         assert done, f"in the child: {answer}"
         return answer
+
+
+def all_at_once(work: Callable[[int], Any], count: int) -> None:
+    """Does `work(0)`, `work(1)`, ... in forked processes that begin together; raises what one of them raised."""
+    gate, opens = os.pipe()
+
+    def begin(me: int) -> None:
+        os.close(opens)
+        os.read(gate, 1)  # ends for all of them at once, when the parent closes its end
+        work(me)
+
+    children = [Child(partial(begin, me)) for me in range(count)]
+    os.close(opens)
+    for child in children:
+        child.result()
+    os.close(gate)

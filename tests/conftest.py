@@ -1,4 +1,4 @@
-"""What many tests share: the three kinds of instance, and a runner that counts.
+"""What many tests share: the three kinds of instance, a runner that counts, and the places that tests work in.
 
 Rules: a test that takes `make` runs three times: over a plain dict, over `open()` and over `open(path)`; `again` gives
 what a user has after the process ended, where that is anything at all.
@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 
 import artdag_fed
-from artdag_fed import DiskCache, Federation
+from artdag_fed import DiskCache, Federation, Record, import_
+from artdag_fed.transports import folder
+from tests.bad_calls import everyone
 
 Make = Callable[[], Federation]
 
@@ -88,3 +90,32 @@ class Counting:
 @pytest.fixture
 def runner() -> Counting:
     return Counting()
+
+
+@pytest.fixture
+def drive(tmp_path: Path) -> Path:
+    return tmp_path / "drive"
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments of at most four records."""
+    monkeypatch.setattr(folder, "SEGMENT_RECORDS", 4)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[DiskCache]:
+    cache = DiskCache(tmp_path / "c")
+    yield cache
+    cache.close()
+
+
+@pytest.fixture
+def used(fed: Federation) -> Iterator[Federation]:
+    """An instance with a local and a foreign result; checked to be unchanged at the end."""
+    fed.cache["mine"] = "local"
+    fed = import_(fed, [Record("theirs", "foreign", "alice", {"carol"})], everyone)
+    yield fed
+    now = import_(fed, [], everyone)
+    assert {cid: now.cache[cid] for cid in now} == {"mine": "local", "theirs": "foreign"}
+    assert (dict(now.provenance), dict(now.lineage)) == ({"theirs": "alice"}, {"theirs": frozenset({"carol"})})

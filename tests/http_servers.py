@@ -13,7 +13,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from socketserver import ThreadingMixIn
-from typing import Any
+from typing import Any, TypeVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 from wsgiref.types import WSGIApplication
 from wsgiref.validate import validator
@@ -49,20 +49,30 @@ class _Quiet(WSGIRequestHandler):
         self.server.errors.extend(lines)
 
 
+Server = TypeVar("Server", bound=WSGIServer)
+
+
+@contextlib.contextmanager
+def running(server: Server) -> Iterator[Server]:
+    """A server that answers, in a thread of its own, until the context ends; closed afterwards."""
+    with server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 @contextlib.contextmanager
 def serving(application: WSGIApplication, tls: ssl.SSLContext | None = None) -> Iterator[Serving]:
     server = make_server("127.0.0.1", 0, validator(application), Serving, _Quiet)
     server.errors = []
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
+    with running(server):
         yield server
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
 
 
 Script = Callable[[socket.socket, threading.Event], None]

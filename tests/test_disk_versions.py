@@ -8,7 +8,6 @@ import sqlite3
 import tarfile
 import tempfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +15,8 @@ import pytest
 from artdag_fed import DiskCache, Federation, Record, StoreError, import_, invalidate
 from artdag_fed.cache import Origin, Total
 from artdag_fed.caches import disk_index
-from tests.children import Child
-from tests.test_disk_folder import tree
+from tests.children import Child, all_at_once
+from tests.disk_caches import tree
 
 VECTORS = Path(__file__).parent / "vectors"
 LARGE = bytes(range(256)) * 130
@@ -154,20 +153,13 @@ def test_a_folder_of_version_1_that_may_only_be_read_says_what_to_do(public_path
 def test_several_processes_may_migrate_one_folder_at_once(tmp_path: Path) -> None:
     for attempt in range(4):
         folder = v1(tmp_path / str(attempt))
-        gate, opens = os.pipe()
 
-        def work(me: int, folder: Path = folder, gate: int = gate, opens: int = opens) -> None:
-            os.close(opens)
-            os.read(gate, 1)  # ends for all of them at once, when the parent closes its end
+        def work(me: int, folder: Path = folder) -> None:
             cache = DiskCache(folder)
             cache[f"c{me}"] = me
             cache.close()
 
-        children = [Child(partial(work, me)) for me in range(3)]
-        os.close(opens)
-        for child in children:
-            child.result()
-        os.close(gate)
+        all_at_once(work, 3)
         cache = DiskCache(folder)
         assert len(cache) == 7 and [cache[f"c{me}"] for me in range(3)] == [0, 1, 2]
         cache.close()

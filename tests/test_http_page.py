@@ -21,10 +21,10 @@ from artdag_fed.__main__ import main
 from artdag_fed.drawing_page import POLICY
 from artdag_fed.transports import http
 from artdag_fed.transports.http_page import DRAWN, MOST_PEERS, PAGE_HEADERS
+from tests.http_calls import call
 from tests.http_servers import serving
 from tests.test_displays import BYTES, MILLISECONDS, Guarded
 from tests.test_drawing import HOSTILE, STRANGE, TAGS, Reader, pictures
-from tests.test_http import call
 
 PAGE_TAGS = TAGS | {"pre", "code"}
 FRAME = node("frame@1", n=1)

@@ -10,7 +10,6 @@ import base64
 import contextlib
 import os
 import re
-import threading
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
@@ -23,6 +22,7 @@ from artdag_fed import Dag, Federation, Record, import_, node, run
 from artdag_fed.transports import http
 from artdag_fed.transports.http_listener import Listener
 from tests.browser.chromium import Chromium, find
+from tests.http_servers import running
 from tests.test_drawing import HOSTILE, contrast
 from tests.test_http_page import PAGE_TAGS
 
@@ -80,14 +80,8 @@ def silent(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 @contextlib.contextmanager
 def serving(application: WSGIApplication) -> Iterator[Listener]:
     """Our own server: it does not wait for the connections that a browser opens ahead and leaves idle."""
-    with Listener(validator(application), "127.0.0.1", 0) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with running(Listener(validator(application), "127.0.0.1", 0)) as server:
+        yield server
 
 
 def kept(browser: Chromium, name: str) -> None:

@@ -2,7 +2,7 @@
 
 Run once per version of the format, never again, and kept as it is: `PYTHONPATH=src python tests/vectors/make_cache.py
 v2 && tar czf tests/vectors/cache-v2.tar.gz v2`. What is in it is told again by `tests/test_disk_versions.py`; the
-folders of version 1 were made by earlier forms of this file: `cache-v1/` (see `tests/test_disk_folder.py`) and
+folders of version 1 were made by earlier forms of this file: `cache-v1/` (see `tests/test_disk_folder_opening.py`) and
 `cache-v1-used.tar.gz`.
 """
 

@@ -8,10 +8,6 @@ N = node("step@1")
 CONTROL, LONG = "a\x1b[31m\r\n\u202eevil", "x" * 10_000
 
 
-def everyone(peer: str) -> bool:
-    return True
-
-
 def works(op: str, inputs: object, params: object) -> int:
     return 1
 

@@ -1,4 +1,4 @@
-"""What many tests share: the three kinds of instance, a runner that counts, and the places that tests work in.
+"""What many tests share: the three kinds of instance, a runner that counts, pools, and the places that tests work in.
 
 Rules: a test that takes `make` runs three times: over a plain dict, over `open()` and over `open(path)`; `again` gives
 what a user has after the process ended, where that is anything at all.
@@ -7,18 +7,18 @@ what a user has after the process ended, where that is anything at all.
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import artdag_fed
 from artdag_fed import DiskCache, Federation, Record, import_
 from artdag_fed.transports import folder
-from tests.bad_calls import everyone
-
-Make = Callable[[], Federation]
+from tests.instances import Again, Make, everyone
+from tests.sums import Counting
 
 
 def pytest_configure() -> None:
@@ -53,7 +53,7 @@ def fed(make: Make) -> Federation:
 
 
 @pytest.fixture
-def again() -> Iterator[Callable[[Federation], Federation]]:
+def again() -> Iterator[Again]:
     """A durable instance opened a second time; one in memory as it is."""
     opened: list[Federation] = []
 
@@ -76,19 +76,9 @@ def durable(tmp_path: Path) -> Iterator[Federation]:
     fed.cache.close()  # type: ignore[attr-defined]  # as above
 
 
-class Counting:
-    """A runner that remembers what it was asked: `n` summed with the inputs."""
-
-    def __init__(self) -> None:
-        self.asked: list[int] = []
-
-    def __call__(self, op: str, inputs: tuple[Any, ...], params: Any) -> int:
-        self.asked.append(params["n"])
-        return int(sum(inputs) + params["n"])
-
-
 @pytest.fixture
 def runner() -> Counting:
+    """One that was asked nothing yet."""
     return Counting()
 
 
@@ -119,3 +109,17 @@ def used(fed: Federation) -> Iterator[Federation]:
     now = import_(fed, [], everyone)
     assert {cid: now.cache[cid] for cid in now} == {"mine": "local", "theirs": "foreign"}
     assert (dict(now.provenance), dict(now.lineage)) == ({"theirs": "alice"}, {"theirs": frozenset({"carol"})})
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    """A pool for one test."""
+    with ThreadPoolExecutor(4) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="module")
+def processes() -> Iterator[ProcessPoolExecutor]:
+    """A pool for the tests of a module, since to start one takes a while."""
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        yield pool

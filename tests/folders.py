@@ -8,12 +8,9 @@ from typing import Any
 
 from artdag_fed import Federation, pull
 from artdag_fed.transports.folder import fetcher
+from tests.instances import everyone
 
 MANIFEST = "artdag-fed.json"
-
-
-def everyone(peer: str) -> bool:
-    return True
 
 
 def fetched(path: Path, peer: str = "alice", **options: Any) -> Federation:

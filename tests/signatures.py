@@ -6,7 +6,3 @@ from artdag_fed import Record
 
 KEY, OTHER = bytes(range(16)), bytes(range(1, 33))
 STATEMENT = Record("c1", 1, "alice").statement
-
-
-def everyone(peer: str) -> bool:
-    return True

@@ -17,12 +17,9 @@ import artdag_fed
 from artdag_fed import Codec, Federation, Limits, Record, export, import_, node, pull
 from artdag_fed.events import REASONS
 from artdag_fed.record import statement
+from tests.instances import everyone
 
 N = node("step@1")
-
-
-def everyone(peer: str) -> bool:
-    return True
 
 
 def seal(claimed: str, body: bytes) -> bytes:

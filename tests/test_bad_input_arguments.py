@@ -29,7 +29,8 @@ from artdag_fed import (
     pull,
     run,
 )
-from tests.bad_calls import CONTROL, LONG, N, everyone, one_line, record, works
+from tests.bad_calls import CONTROL, LONG, N, one_line, record, works
+from tests.instances import everyone
 
 Call = Callable[[Federation], Any]
 

@@ -6,14 +6,14 @@ was challenged before, it leaves exactly what she had right as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from artdag_fed import Dag, Federation, Node, Report, challenge, conflicts, export, invalidate, node, pull, run
+from tests.instances import Make
 
-Make = Callable[[], Federation]
 NAMES = ("carol", "bob", "alice", "dave")
 
 

@@ -29,20 +29,15 @@ from artdag_fed import (
     run,
 )
 from artdag_fed.caches.disk import DiskCache
+from tests.hostile import named
+from tests.instances import everyone
+from tests.sums import add
 from tests.test_drawing import HOSTILE, STRANGE, TAGS, Reader, pictures
 
 BYTES = 100_000
 MILLISECONDS = 1000
 """Of processor time. What is promised is 200 on a quiet machine, which `python -m tests.bench displays` prints. A busy
 one is no failure, and what walks more than it must is above this."""
-
-
-def everyone(peer: str) -> bool:
-    return True
-
-
-def add(*inputs: Node, n: int = 1) -> Node:
-    return node("add@1", *inputs, n=n)
 
 
 LOW, OTHER = add(n=1), add(n=2)
@@ -264,25 +259,8 @@ def test_no_result_is_read_and_no_cache_is_walked_to_show_anything(runner: Any) 
 
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_a_hostile_op_param_and_error_are_shown_as_text_everywhere(name: str) -> None:
-    name = name.replace("\ud800", "")  # which is no name
-    peer = "".join(c for c in name if c.isprintable() and c != "\u0300").strip()[:60]
-
-    def failing(op: str, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> int:
-        raise ValueError(name)
-
-    source = node(name, **{name: name})
-    top = node(name, source, other=name)
-    fed = import_(Federation(), [Record(node("a@1").cid, 1, peer)], everyone)
-    dag = Dag(node(name, source, node("a@1")), top)
-    for value in (
-        dag,
-        plan(fed, dag),
-        plan(fed, dag, trusted=lambda peer: False),
-        run(fed, dag, failing, keep_going=True),
-        fed,
-        explain(fed, top),
-        Report(rejected={"untrusted": 1}, resting_on={peer: 1}, examples={"untrusted": (name,)}),
-    ):
+    dag, *others = named(name)
+    for value in (dag, *others):
         for text in (shown(value), repr(value), *(alt for alt, _ in pictures(shown(value)))):
             assert not any(character in text for character in STRANGE), value
         assert len(shown(value)) < 40_000

@@ -27,18 +27,13 @@ from artdag_fed import (
 )
 from artdag_fed.events import Total
 from artdag_fed.instance import cache_of
-
-Again = Callable[[Federation], Federation]
+from tests.instances import Again, everyone
 
 SIZE = len(Codec().encode("x" * 100))
 LOW = node("low@1")
 TOP = node("top@1", LOW)
 OTHER = node("other@1")
 SLEEP = 0.002
-
-
-def everyone(peer: str) -> bool:
-    return True
 
 
 def slow(op: str, inputs: tuple[Any, ...], params: Any) -> str:

@@ -23,10 +23,7 @@ from artdag_fed import (
     run,
 )
 from artdag_fed.events import REASONS, Reason
-
-
-def everyone(peer: str) -> bool:
-    return True
+from tests.instances import everyone
 
 
 def sums(op: str, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> Any:

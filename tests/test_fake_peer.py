@@ -18,13 +18,10 @@ from artdag_fed.transport import first_of, limited, retrying, wanted
 from artdag_fed.transports import folder, http
 from artdag_fed.transports.http_wire import BUNDLE_TYPE, JSON_TYPE, digests, read_asked
 from tests.http_servers import serving
+from tests.instances import everyone
 
 KEY = b"a key that alice and bob share"
 OFFERS = {f"c{i}": [i, "x" * 50 * i] for i in range(5)}
-
-
-def everyone(peer: str) -> bool:
-    return True
 
 
 def got(fetch: Fetch, peer: str = "alice", **options: Any) -> dict[str, Any]:

@@ -18,7 +18,8 @@ import pytest
 from artdag_fed import Federation, Record, TransportError, import_, invalidate
 from artdag_fed.transports import folder as module
 from artdag_fed.transports.folder import publish
-from tests.folders import alice, everyone, files, manifest, offered
+from tests.folders import alice, files, manifest, offered
+from tests.instances import everyone
 
 
 def step(fed: Federation, i: int) -> Federation:

@@ -16,7 +16,8 @@ import pytest
 import artdag_fed
 from artdag_fed import BundleError, Federation, InvalidName, Limits, Record, StoreError, TransportError, pull
 from artdag_fed.transports.folder import fetcher, publish
-from tests.folders import MANIFEST, alice, everyone, fetched, files, manifest, offered
+from tests.folders import MANIFEST, alice, fetched, files, manifest, offered
+from tests.instances import everyone
 
 
 def rewrite(path: Path, change: Callable[[dict[str, Any]], object]) -> None:

@@ -31,7 +31,8 @@ from artdag_fed import (
 from artdag_fed.signing import hmac_signer, hmac_verifier
 from artdag_fed.transports import folder as module
 from artdag_fed.transports.folder import fetcher, publish
-from tests.folders import MANIFEST, alice, everyone, fetched, files, manifest
+from tests.folders import MANIFEST, alice, fetched, files, manifest
+from tests.instances import everyone
 
 
 class Graded(NamedTuple):

@@ -7,24 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from functools import reduce
 from typing import Any
 
 import pytest
 
-from artdag_fed import DiskCache, Event, Federation, MemoryCache, Node, RunError, StoreError, grouping, node, run
+from artdag_fed import DiskCache, Event, Federation, MemoryCache, RunError, StoreError, grouping, run
 from artdag_fed.cache import Changes, Outcome
 from artdag_fed.execute import execute
-
-LONG = 30  # seconds that a test waits at most for something that takes milliseconds
-
-
-def add(*inputs: Node, n: int = 1) -> Node:
-    return node("add@1", *inputs, n=n)
-
-
-def chain(length: int) -> Node:
-    return reduce(lambda below, n: add(below, n=n), range(2, length + 1), add(n=1))
+from tests.sums import LONG, add, chain
 
 
 class Commits(MemoryCache):

@@ -23,16 +23,13 @@ from artdag_fed.transports import http
 from artdag_fed.transports.http_page import DRAWN, MOST_PEERS, PAGE_HEADERS
 from tests.http_calls import call
 from tests.http_servers import serving
+from tests.instances import everyone
 from tests.test_displays import BYTES, MILLISECONDS, Guarded
 from tests.test_drawing import HOSTILE, STRANGE, TAGS, Reader, pictures
 
 PAGE_TAGS = TAGS | {"pre", "code"}
 FRAME = node("frame@1", n=1)
 FILM = node("film@1", FRAME, node("sound@1"))
-
-
-def everyone(peer: str) -> bool:
-    return True
 
 
 def filled(fed: Federation) -> Federation:

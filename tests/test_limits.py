@@ -14,10 +14,7 @@ from typing import Any
 import pytest
 
 from artdag_fed import BundleError, Federation, Limits, Record, import_, pull
-
-
-def everyone(peer: str) -> bool:
-    return True
+from tests.instances import everyone
 
 
 def endless(result: Any = 1, peers: Iterator[str] | None = None) -> Iterator[Record]:

@@ -18,36 +18,28 @@ import artdag_fed
 from artdag_fed import Federation, Record, import_, node, run
 from artdag_fed.instance import cache_of
 
-SAME, CLASH, MINE, ALONE = (node("op@1", n=n) for n in range(4))
+NODES = {name: node("op@1", n=n) for n, name in enumerate(("same", "clash", "mine", "alone"))}
+MINE = NODES["mine"]
+
+
+def records(*lines: str) -> Sequence[Record]:
+    """Of lines of words: the node, the result, who offers it, and whom that rests on."""
+    told = [line.split() for line in lines]
+    return [Record(NODES[name].cid, result, peer, lineage) for name, result, peer, *lineage in told]
+
 
 FIVE: dict[str, Sequence[Record]] = {
-    "two agree, two do not, one is alone": (
-        Record(SAME.cid, "s", "alice"),
-        Record(SAME.cid, "s", "bob"),
-        Record(CLASH.cid, "one", "bob"),
-        Record(CLASH.cid, "other", "carol"),
-        Record(ALONE.cid, "a", "carol", {"dave"}),
+    "two agree, two do not, one is alone": records(
+        "same s alice", "same s bob", "clash one bob", "clash other carol", "alone a carol dave"
     ),
-    "three say three things of one": (
-        Record(CLASH.cid, "one", "alice"),
-        Record(CLASH.cid, "other", "bob"),
-        Record(CLASH.cid, "third", "carol"),
-        Record(SAME.cid, "s", "alice", {"dave"}),
-        Record(SAME.cid, "s", "alice", {"erin"}),
+    "three say three things of one": records(
+        "clash one alice", "clash other bob", "clash third carol", "same s alice dave", "same s alice erin"
     ),
-    "about what is computed here": (
-        Record(MINE.cid, "mine", "alice"),
-        Record(MINE.cid, "another", "bob"),
-        Record(MINE.cid, "another", "carol"),
-        Record(CLASH.cid, "one", "carol"),
-        Record(CLASH.cid, "one", "bob", {"alice"}),
+    "about what is computed here": records(
+        "mine mine alice", "mine another bob", "mine another carol", "clash one carol", "clash one bob alice"
     ),
-    "of one peer that is not trusted": (
-        Record(CLASH.cid, "one", "mallory"),
-        Record(CLASH.cid, "other", "carol"),
-        Record(SAME.cid, "s", "mallory"),
-        Record(SAME.cid, "t", "bob", {"mallory"}),
-        Record(SAME.cid, "u", "bob"),
+    "of one peer that is not trusted": records(
+        "clash one mallory", "clash other carol", "same s mallory", "same t bob mallory", "same u bob"
     ),
 }
 

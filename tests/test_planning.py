@@ -9,16 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from artdag_fed import Dag, Federation, Node, Plan, Record, import_, node, plan, run
-
-
-def everyone(peer: str) -> bool:
-    return True
-
-
-def add(*inputs: Node, n: int = 1) -> Node:
-    return node("add@1", *inputs, n=n)
-
+from artdag_fed import Dag, Federation, Node, Plan, Record, import_, plan, run
+from tests.instances import everyone
+from tests.sums import add
 
 LOW, OTHER = add(n=1), add(n=2)
 MID = add(LOW, n=3)

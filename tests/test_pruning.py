@@ -32,19 +32,13 @@ from artdag_fed import (
 )
 from artdag_fed.cache import Changes
 from artdag_fed.instance import cache_of
-
-Make = Callable[[], Federation]
-Again = Callable[[Federation], Federation]
+from tests.instances import Again, Make, everyone
 
 OVERHEAD = len(Codec().encode(""))
 
 
 def sized(size: int, letter: str = "x") -> str:
     return letter * (size - OVERHEAD)
-
-
-def everyone(peer: str) -> bool:
-    return True
 
 
 def filled(fed: Federation) -> Federation:

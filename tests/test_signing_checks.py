@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from artdag_fed import Federation, InvalidName, Record, hmac_signer, hmac_verifier, import_, raising, verifier
-from tests.signatures import KEY, OTHER, STATEMENT, everyone
+from tests.instances import everyone
+from tests.signatures import KEY, OTHER, STATEMENT
 
 # --- shared keys ----------------------------------------------------------------------------------
 

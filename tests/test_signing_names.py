@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,10 @@ from artdag_fed import (
     raising,
     verifier,
 )
-from tests.signatures import KEY, OTHER, STATEMENT, everyone
+from tests.instances import Make, everyone
+from tests.signatures import KEY, OTHER, STATEMENT
 
 ROOT = Path(__file__).resolve().parent.parent
-
-Make = Callable[[], Federation]
 
 
 def ed25519(seed: int) -> Ed25519PrivateKey:

@@ -12,15 +12,14 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from artdag_fed import Dag, Federation, Record, Report, explain, import_, node, plan, run
 from artdag_fed.drawing import Box, Graph, Mark, Table, mermaid
 from artdag_fed.drawing_page import page
+from tests.hostile import named
 from tests.test_drawing import HOSTILE, SHAPES, TAGS, contrast
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -91,26 +90,7 @@ def browse(text: str, folder: Path, *, dark: bool = False) -> dict[str, Any]:
 
 def displays(name: str) -> list[str]:
     """Everything that shows itself, with `name` wherever a name may stand."""
-    name = name.replace("\ud800", "")  # which is no name
-    peer = "".join(c for c in name if c.isprintable() and c != "\u0300").strip()[:60]
-
-    def failing(op: str, inputs: tuple[Any, ...], params: Mapping[str, Any]) -> int:
-        raise ValueError(name)
-
-    source = node(name, **{name: name})
-    top = node(name, source, other=name)
-    fed = import_(Federation(), [Record(node("a@1").cid, 1, peer)], lambda peer: True)
-    dag = Dag(node(name, source, node("a@1")), top)
-    values = (
-        dag,
-        plan(fed, dag),
-        plan(fed, dag, trusted=lambda peer: False),
-        run(fed, dag, failing, keep_going=True),
-        fed,
-        explain(fed, top),
-        Report(rejected={"untrusted": 1}, resting_on={peer: 1}, examples={"untrusted": (name,)}),
-    )
-    return [value._repr_html_() for value in values]  # type: ignore[attr-defined]  # each has it
+    return [value._repr_html_() for value in named(name)]
 
 
 def test_hostile_names_make_no_tag_run_nothing_and_break_no_picture_in_a_browser(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ where those are not installed.
 
 from __future__ import annotations
 
-import itertools
 import os
 import subprocess
 import sys
@@ -19,23 +18,10 @@ from typing import Any
 import pytest
 
 import artdag_fed
-from artdag_fed import Federation, Node, RunError, node, run
+from artdag_fed import Federation, RunError, run
+from tests.sums import add, sums, wide
 
 pytestmark = pytest.mark.filterwarnings("default")  # theirs are theirs
-
-
-def add(*inputs: Node, n: int = 1) -> Node:
-    return node("add@1", *inputs, n=n)
-
-
-def wide(count: int) -> Node:
-    low = [add(n=n) for n in range(1, count + 1)]
-    mid = [add(a, b, a, n=1000) for a, b in itertools.pairwise(low)]
-    return add(*mid, *low, n=5)
-
-
-def sums(op: str, inputs: tuple[int, ...], params: Mapping[str, Any]) -> int:
-    return sum(inputs) + int(params["n"])
 
 
 def fails(op: str, inputs: tuple[int, ...], params: Mapping[str, Any]) -> int:

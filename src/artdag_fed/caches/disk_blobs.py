@@ -67,8 +67,9 @@ class Blobs:
                 if (fd := _try_lock(path)) is not None:
                     os.close(fd)
                     found.append(path.removesuffix(".lock"))
-            elif os.path.isdir(path) and not os.path.lexists(path + ".lock"):
-                # The lock is made first and removed last, but a power cut may keep one name of two and lose the other.
+            elif not os.path.lexists(path + ".lock") and os.path.isdir(path):
+                # The lock is made first and removed last (so it is looked for first: who has just gone has left
+                # neither), but a power cut may keep one name of two and lose the other.
                 found.append(path)
         return found
 

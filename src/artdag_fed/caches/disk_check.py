@@ -19,6 +19,7 @@ import contextlib
 import errno
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from typing import Final, Literal, NamedTuple
 
@@ -47,6 +48,7 @@ FaultKind = Literal[
 
 BATCH: Final = 100  # rows with their payloads: some megabytes, and a few milliseconds of a read lock
 LOWEST: Final = -(1 << 63)  # of all ids that SQLite has
+SECOND_LOOK_SECONDS: Final = 0.1  # a thousand times what is between making a lock file and locking it
 COMPLAINTS: Final = 10  # of SQLite's; one would do to know that its file is damaged
 
 _ROWS = (
@@ -271,8 +273,13 @@ class _Check:
         return files
 
     def _abandoned(self) -> list[str]:
+        """The areas whose process died, at a second look too: who had just made its lock file holds it by then."""
         try:
-            return self._blobs.abandoned()
+            first = self._blobs.abandoned()
+            if not first:
+                return first
+            time.sleep(SECOND_LOOK_SECONDS)
+            return sorted({*first} & {*self._blobs.abandoned()})
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EROFS):  # whose locks are free, only someone who may write can ask
                 return []

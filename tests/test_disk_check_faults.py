@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sqlite3
-import threading
 import tracemalloc
 from pathlib import Path
 from typing import Any
@@ -14,78 +12,13 @@ from typing import Any
 import pytest
 
 import artdag_fed
-from artdag_fed import Record, StoreError, import_, invalidate, node, run
+from artdag_fed import Record, StoreError, import_
 from artdag_fed.caches.disk_blobs import Area, Blobs
-from artdag_fed.caches.disk_check import Checked, Fault, check_folder
-from artdag_fed.caches.disk_faults import row_fault
+from tests import disk_checks
 from tests.children import Child
+from tests.disk_checks import LARGE, NODE, blob_of, checked, held, mended, snapshot, tamper
 
-LARGE = b"pixels" * 10_000
-NODE = node("load@1", n=1)
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with a result of each sort: small and large, here and from peers, of our ids and of another system's."""
-    path = tmp_path_factory.mktemp("template") / "cache"
-    fed = artdag_fed.open(path)
-    fed = run(fed, NODE, lambda op, inputs, params: [params["n"]]).federation
-    fed.cache["local"] = LARGE
-    records = [
-        Record("small", [1, 2], "alice"),
-        Record("large", LARGE + b"!", "alice", lineage=frozenset({"carol"})),
-        Record("second", LARGE + b"!", "alice"),
-    ]
-    import_(fed, records, {"alice"}.__contains__).cache.close()  # type: ignore[attr-defined]  # it has one
-    return path
-
-
-@pytest.fixture
-def folder(template: Path, tmp_path: Path) -> str:
-    """A copy of that one."""
-    return str(shutil.copytree(template, tmp_path / "cache"))
-
-
-def checked(folder: str, *, mend: bool = False) -> tuple[list[Fault], Checked]:
-    faults: list[Fault] = []
-    summary = check_folder(folder, found=faults.append, mend=mend)
-    assert summary.found == len(faults)
-    return faults, summary
-
-
-def mended(folder: str) -> Fault:
-    """The one fault that there is, which is found, told of as dropped where that is asked for, and gone then."""
-    [fault], _ = checked(folder)
-    assert checked(folder, mend=True)[0] == [fault._replace(dropped=True)]
-    assert checked(folder)[0] == []
-    return fault
-
-
-def held(folder: str) -> set[str]:
-    fed = artdag_fed.open(folder)
-    try:
-        assert sum(1 for cid in fed if fed.cache[cid] is not None) == len(fed)
-        return set(fed)
-    finally:
-        fed.cache.close()  # type: ignore[attr-defined]  # it has one
-
-
-def tamper(folder: str, *statements: str) -> None:
-    with sqlite3.connect(Path(folder, "index.sqlite3")) as db:
-        for statement in statements:
-            db.execute(statement)
-    db.close()
-
-
-def blob_of(folder: str, cid: str) -> Path:
-    with sqlite3.connect(Path(folder, "index.sqlite3")) as db:
-        [digest] = db.execute("SELECT digest FROM result WHERE cid = ?", (cid,)).fetchone()
-    db.close()
-    return Path(folder, "blobs", digest)
-
-
-def snapshot(folder: str) -> dict[str, bytes]:
-    return {path.as_posix(): path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()}
+template, folder = disk_checks.template, disk_checks.folder
 
 
 # --- what is whole ----------------------------------------------------------------------------
@@ -317,49 +250,6 @@ def test_an_index_full_of_rubbish_is_a_store_error(folder: str) -> None:
         assert "damaged" in str(error)
     else:
         assert faults[0].kind == "index"
-
-
-# --- while others write -----------------------------------------------------------------------
-
-
-def test_results_that_come_and_go_meanwhile_are_no_faults(folder: str) -> None:
-    over = threading.Event()
-
-    def churn(name: str) -> None:
-        fed = artdag_fed.open(folder)
-        number = 0
-        while not over.is_set():
-            number += 1
-            records = [Record(f"{name}-{number}-{i}", LARGE + bytes([i]) * number, name) for i in range(3)]
-            import_(fed, records, {name}.__contains__)
-            invalidate(fed, name)
-        fed.cache.close()  # type: ignore[attr-defined]  # it has one
-
-    threads = [threading.Thread(target=churn, args=(name,)) for name in ("dora", "emil")]
-    for thread in threads:
-        thread.start()
-    try:
-        told = [checked(folder, mend=bool(turn % 2))[0] for turn in range(6)]
-    finally:
-        over.set()
-        for thread in threads:
-            thread.join()
-    assert told == [[]] * 6
-    assert checked(folder)[0] == []
-
-
-def test_a_fault_that_is_gone_at_the_second_look_is_not_told(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks: list[str] = []
-
-    def once(row: Any, blobs: Blobs) -> Any:
-        looks.append(row.cid)
-        if row.cid == "small" and looks.count("small") == 1:
-            return "digest", "as if it was read while it was replaced"
-        return row_fault(row, blobs)
-
-    monkeypatch.setattr("artdag_fed.caches.disk_check.row_fault", once)
-    assert checked(folder, mend=True)[0] == [] and looks.count("small") == 2
-    assert "small" in held(folder)
 
 
 def test_memory_is_for_a_batch_of_rows_and_a_piece_of_a_file(tmp_path: Path) -> None:

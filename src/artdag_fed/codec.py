@@ -99,19 +99,19 @@ class Codec:
         if type(payload) is not bytes:
             payload = memoryview(payload).cast("B")
         try:
-            if payload[:1] == b"J":
+            kind = payload[:1]
+            if kind == b"J":
                 return read_plain(payload if type(payload) is bytes else bytes(payload))
-            if payload[:1] == b"B":
+            if kind == b"B":
                 return bytes(memoryview(payload)[1:])
-            if payload[:1] == b"T":
+            if kind == b"T":
                 return Reader(self._by_tag, memoryview(payload)).value()
         except CodecError:
             raise
         except Exception as error:  # what a constructor or a rule of the user's says of arguments that it cannot take
             raise CodecError(f"a payload that is no value: {said(error)}") from error
-        kind = bytes(payload[:1])
         raise CodecError(
-            f"a payload of the unknown kind {kind!r}: expected J, B or T; a newer version may have made it"
+            f"a payload of the unknown kind {bytes(kind)!r}: expected J, B or T; a newer version may have made it"
         )
 
 

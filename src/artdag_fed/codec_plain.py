@@ -41,6 +41,9 @@ ATOMS = frozenset({NoneType, bool, float, str})
 """The exact types that JSON has a word for, whatever the value; integers are looked at one by one."""
 BOXES = frozenset({list, dict})
 
+SHALLOW = 2 * DEPTH
+"""Bytes of a text that cannot open more boxes than that and close them; if it only opens them, reading stops where it
+ends."""
 MANY = 16  # items from which one look at all their types is faster than a step in Python for each
 
 _BRACKETS = bytes.maketrans(b"{}", b"[]")
@@ -134,8 +137,7 @@ _scan_unique = _scanner(object_pairs_hook=_unique)
 
 def read_plain(payload: bytes) -> Any:
     """The value of a payload that is one byte of kind and a JSON text."""
-    # A shorter one cannot open that many and close them; if it only opens them, reading stops where it ends.
-    if len(payload) > 2 * DEPTH and nests_over(DEPTH, payload):
+    if len(payload) > SHALLOW and nests_over(DEPTH, payload):
         raise CodecError(f"a payload with more than {DEPTH} containers within each other")
     text = payload.decode()
     try:

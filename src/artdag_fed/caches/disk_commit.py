@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from artdag_fed.cache import Clash, Origin
 from artdag_fed.caches.disk_offers import bound, note
@@ -40,13 +40,17 @@ class Kind(NamedTuple):
     basis: frozenset[int]
 
 
-ShortRow = tuple[Cid, int, str, str, str, str | bytes, bytes | None, int]
-Row = ShortRow | tuple[Cid, int, str, str, str, str | bytes, bytes | None, int, float, bytes | None]
+Row = tuple[Any, ...]
 """A result laid ready: cid, number of its kind, digest, inputs digest, source, recipe (see `recipe_column`), payload
-(None: beside, as a file), size; then, where one of them is known, seconds and signature (None: there is none). A bundle
-without signatures has neither, and binding two values more for each row would take a tenth longer."""
+(None: beside, as a file), size; then, as far as they are known, seconds and signature. For what is left out a row has
+the values of `_UNKNOWN`; binding these for each would take a tenth longer, and most bundles have neither.
 
-_SHORT = 8
+The payload is a `bytearray`: the `sqlite3` module asks for an adapter of each `bytes` that it binds, which takes four
+times as long as making a `bytearray` of it, and of each None (so signatures are bound only where there are some)."""
+
+_COLUMNS = ("digest", "inputs_digest", "source", "recipe", "payload", "size", "seconds", "signature")  # behind the kind
+_UNKNOWN = (0.0, None)  # seconds, signature
+_LEAST = len(_COLUMNS) + 2 - len(_UNKNOWN)
 
 
 class Laying(Protocol):
@@ -69,11 +73,11 @@ def insert_rows(db: sqlite3.Connection, insert: str, kind: tuple[str, str], rows
     inserted = 0
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
-        more = any(len(row) > _SHORT for row in some)
-        if more:
-            some = [row if len(row) > _SHORT else (*row, 0.0, None) for row in some]
-        columns = f"cid, {kind[0]}, digest, inputs_digest, source, recipe, payload, size{', seconds, signature' * more}"
-        row = f"(?, {kind[1]}, ?, ?, ?, ?, ?, ?{', ?, ?' * more})"
+        width = max(map(len, some))
+        if width > _LEAST:
+            some = [row if len(row) == width else row + _UNKNOWN[len(row) - _LEAST : width - _LEAST] for row in some]
+        columns = ", ".join(("cid", kind[0], *_COLUMNS[: width - 2]))
+        row = f"(?, {kind[1]}{', ?' * (width - 2)})"
         statement = f"{insert} ({columns}) VALUES {', '.join([row] * len(some))}"
         inserted += db.execute(statement, list(chain.from_iterable(some))).rowcount
     return inserted
@@ -214,9 +218,11 @@ def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int
 def _count(db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], last: int, newest: int) -> dict[Origin, int]:
     """Add the rows behind `last` to the counts of their origins; the numbers by origin."""
     # NOT INDEXED: only the new rows are read; else SQLite would group by the index of origins, and walk all of it.
-    counts = db.execute(
-        "SELECT count(*), sum(size), sum(seconds), origin FROM result NOT INDEXED WHERE id > ? GROUP BY origin", (last,)
-    ).fetchall()
+    group = "GROUP BY origin" if len(ids) > 1 else ""
+    rows = db.execute(
+        f"SELECT count(*), sum(size), sum(seconds), origin FROM result NOT INDEXED WHERE id > ? {group}", (last,)
+    )
+    counts = [row for row in rows if row[0]]
     db.executemany(MORE, counts)
     # Origins of which everything was held already leave no trace: a peer cannot fill the table with names.
     # One that was there before this commit stays: another process may just have read a row that named it.

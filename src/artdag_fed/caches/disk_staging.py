@@ -27,6 +27,8 @@ and a file costs a sync of its own, as much as some hundred rows (tests/bench me
 SPILL_BYTES = 8 << 20
 """So much of what is staged is kept in memory; the rest goes into a temporary table."""
 
+ROW_BYTES = 400  # what a row in memory weighs by itself
+
 
 class Connected(Protocol):
     """What staging wants of the cache that it is for."""
@@ -60,23 +62,26 @@ class Laid:
         origin, basis, replace, kind = None, None, None, 0
         rows, weight = self._rows, 0
         for cid, whence, digest, payload, _, _, recipe, inputs, wins, rests, source, seconds, signature, _ in entries:
-            assert payload is not None  # an entry for a cache that encodes
             # Kinds are few and come in runs: to hash one for each record costs as much as all the rest here.
             if whence is not origin or rests is not basis or wins is not replace:
                 origin, basis, replace = whence, rests, wins
                 kind = self._kinds.setdefault(Kind(origin, replace, basis), len(self._kinds))
+            assert payload is not None  # an entry for a cache that encodes
             size = len(payload)
             text = recipe_column(recipe) if recipe else ""
             if size > INLINE_BYTES:
                 self._write(digest, payload)
-                payload = None
+                weight -= size
+                inline = None
             else:
-                weight += size
-            if seconds or signature:
-                rows.append((cid, kind, digest, inputs, source, text, payload, size, seconds, signature or None))
+                inline = bytearray(payload)
+            if signature:
+                rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds, signature))
+            elif seconds:
+                rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds))
             else:
-                rows.append((cid, kind, digest, inputs, source, text, payload, size))
-            weight += len(recipe) + len(signature) + 400  # what a row weighs by itself
+                rows.append((cid, kind, digest, inputs, source, text, inline, size))
+            weight += size + len(recipe) + len(signature) + ROW_BYTES
             if weight > SPILL_BYTES:
                 self._spill()
                 weight = 0

@@ -158,7 +158,7 @@ def inputs_digest_of(digests: Sequence[str]) -> str:
     >>> inputs_digest_of([]) == sha256().hexdigest(), inputs_digest_of(["", "ab"])
     (True, '')
     """
-    return sha256("".join(digests).encode()).hexdigest() if all(digests) else ""
+    return "" if "" in digests else sha256("".join(digests).encode()).hexdigest()
 
 
 class Staged(Protocol):

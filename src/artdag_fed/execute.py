@@ -12,8 +12,9 @@ This module decides what to compute and asks a cache to keep it; it knows neithe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -48,6 +49,7 @@ class _Base:
 
 _NOTHING = _Base(frozenset(), frozenset())
 _NO_INPUTS = inputs_digest_of(())
+_entry = partial(tuple.__new__, Entry)
 
 
 @dataclass(slots=True)
@@ -149,7 +151,7 @@ class Work:
             self.reuse([node.cid for node in targets])
         left = [node for node in targets if node.cid not in self.values]
         if at_once:
-            self.known.update((node.cid, None) for node in left)
+            self.known.update(dict.fromkeys([node.cid for node in left]))
         found = survey(cache, left, accepts=accepts, refresh=refresh, known=self.known)
         self.planned = {node.cid for node in found.nodes}
         self.uses: dict[Cid, int] = {}  # how often a value is needed yet; those of targets are never let go of
@@ -173,63 +175,66 @@ class Work:
         # What a run costs beside the runner is this and `keep`, a hundred thousand times a second: hence the locals.
         stack = list(reversed(self.targets))
         values, digests, planned, failed = self.values, self.digests, self.planned, self.done.failed
-        take, news, runner, clock = self.claimant.take, self.claimant.news, self.runner, self.clock
+        take, news, runner, clock, keep = self.claimant.take, self.claimant.news, self.runner, self.clock, self.keep
         waiting: set[Cid] = set()
         while stack:
             node = stack[-1]
             cid = node.cid
-            if (
-                cid in values
-                or cid in failed
-                or ((cid not in planned or cid in digests or cid in news) and self.have(cid))
-            ):
+            if cid in values or cid in failed:
                 stack.pop()
                 continue
-            for i in node.inputs:
-                if i.cid not in values:
-                    missing = [i for i in node.inputs if i.cid not in values]
-                    break
-            else:
-                missing = []
-            if missing:
-                if cid not in planned:  # found missing only now
-                    self.plan(node)
-                broken = [i for i in missing if i.cid in failed]
-                if broken:
-                    self.skip(node, broken[0])
-                elif open_ := [i for i in missing if i.cid not in waiting] if waiting else missing:
-                    stack.extend(reversed(open_))
+            if (cid not in planned or cid in digests or (news and cid in news)) and self.have(cid):
+                stack.pop()
+                continue
+            try:
+                given = tuple([values[i.cid] for i in node.inputs])
+            except KeyError:
+                if self.descend(node, stack, waiting):
                     continue
-                else:
-                    waiting.add(cid)
-            elif not take(cid) and not self.refresh:
+                stack.pop()
+                continue
+            if not take(cid) and not self.refresh:
                 waiting.add(cid)
-            elif cid in news:  # another run was done with it in this very moment
+            elif news and cid in news:  # another run was done with it in this very moment
                 self.claimant.release([cid])
                 continue
             else:
-                given = tuple([values[i.cid] for i in node.inputs])
                 began = clock()
                 try:
                     result = runner(node.op, given, node.params)
                 except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
                     self.fail(node, error, "failed")
                 else:
-                    self.keep(node, result, clock() - began)
+                    keep(node, result, clock() - began)
             stack.pop()
         return waiting
+
+    def descend(self, node: Node, stack: list[Node], waiting: set[Cid]) -> bool:
+        """Put on the stack what a node lacks; False where that is not to be had: skipped, or waiting."""
+        missing = [i for i in node.inputs if i.cid not in self.values]
+        if node.cid not in self.planned:  # found missing only now
+            self.plan(node)
+        broken = [i for i in missing if i.cid in self.done.failed]
+        if broken:
+            self.skip(node, broken[0])
+            return False
+        open_ = [i for i in missing if i.cid not in waiting]
+        if not open_:
+            waiting.add(node.cid)
+        stack.extend(reversed(open_))
+        return bool(open_)
 
     def plan(self, node: Node) -> None:
         self.planned.add(node.cid)
         self.count_uses([node])
 
-    def count_uses(self, nodes: Iterable[Node]) -> None:
+    def count_uses(self, nodes: Sequence[Node]) -> None:
         uses, targeted = self.uses, self.targeted
         for node in nodes:
             for i in node.inputs:
                 if i.cid not in targeted:
                     uses[i.cid] = uses.get(i.cid, 0) + 1
-            self.sources.expect(node.inputs)
+        self.sources.expect(i for node in nodes for i in node.inputs)
 
     def have(self, cid: Cid) -> bool:
         """Whether the value of a node could be had from the cache."""
@@ -317,19 +322,23 @@ class Work:
             self.rests[cid] = base
         self.done.computed.append(cid)
         self.group.add(
-            Entry(
-                cid,
-                base.origin,
-                digest,
-                payload,
-                None if encodes else result,  # what waits for its commit as bytes need not be in memory twice
-                not encodes,
-                node.recipe,
-                inputs_digest,
-                self.refresh or cid in self.refused,
-                base.tokens,
-                self.sources[node.op],
-                seconds,
+            _entry(
+                (
+                    cid,
+                    base.origin,
+                    digest,
+                    payload,
+                    None if encodes else result,  # what waits for its commit as bytes need not be in memory twice
+                    not encodes,
+                    node.recipe,
+                    inputs_digest,
+                    self.refresh or cid in self.refused,
+                    base.tokens,
+                    self.sources[node.op],
+                    seconds,
+                    b"",
+                    0,
+                )
             )
         )
         for i in inputs:

@@ -58,17 +58,17 @@ class Group:
 
     def add(self, entry: Entry) -> None:
         """Take a finished result; commit where enough wait."""
+        now = self._clock()
         with self._lock:
-            entries, now = self._entries, self._clock()
-            if not entries:
-                self._oldest = now
-                if self._ticker is None and self._cache.encodes:
-                    self.hurry()
+            entries = self._entries
             entries.append(entry)
             if entry.payload is not None:
                 self._bytes += len(entry.payload)
-            many = len(entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES
-            if many or now - self._oldest >= GROUP_SECONDS:
+            if len(entries) == 1:
+                self._oldest = now
+                if self._ticker is None and self._cache.encodes:
+                    self.hurry()
+            if now - self._oldest >= GROUP_SECONDS or len(entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES:
                 self.flush()
 
     def hurry(self) -> None:

@@ -137,7 +137,7 @@ def said_and_held(cache: OriginCache, changes: Changes) -> Iterator[tuple[str, A
     for what in ("stored", "unchanged", "stale", "withdrawn", "dropped", "recalled", "relabelled"):
         yield what, getattr(done, what)
     yield "held", {cid: held.origin for cid, held in cache.held(CIDS).items()}
-    yield "made", cache.made(CIDS)
+    yield "made", {cid: made._replace(token=0) for cid, made in cache.made(CIDS).items()}  # each counts its own
     yield "loaded", {cid: value for cid, (_, value) in cache.load(CIDS).items()}
     yield "origins", cache.origins()
     yield "listed", (len(cache), sorted(cache))

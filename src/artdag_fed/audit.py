@@ -117,7 +117,7 @@ def challenge(
     small = cache.encodes and Total.of(cache.origins().values()).bytes <= READ_BYTES
     graph = Graph(cache, candidates if small else ())
     order = graph.in_order(graph.upwards(chosen) | dict.fromkeys(cache.lineage))
-    work = Work(cache, runner, candidates, graph.inputs, same, recipes=graph.recipes)
+    work = Work(cache, runner, candidates, graph.inputs, same, known=graph.made)
     del graph
     staged = cache.stage(work.walk(order))
     found, outcome = work.found, Outcome()

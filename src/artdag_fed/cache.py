@@ -95,6 +95,8 @@ class Made(NamedTuple):
     """What it took to compute, where that is known."""
     signature: bytes = b""
     """As in its `Entry`, for as long as it has the origin with which it came."""
+    token: int = 0
+    """As in `Held`."""
 
 
 class Offer(NamedTuple):

@@ -79,9 +79,8 @@ class _Bad(NamedTuple):
 class Work:
     """One walk over the results that are challenged and those built on them.
 
-    candidates: what is challenged; inputs: of every result in the walk that has some, its inputs; recipes: as for
-    `Standing`; refuted, wrong: as they were found before; spared: what is kept whatever it
-    rests on.
+    candidates: what is challenged; inputs: of every result in the walk that has some, its inputs; known: as for
+    `Standing`; refuted, wrong: as they were found before; spared: what is kept whatever it rests on.
     """
 
     def __init__(
@@ -92,7 +91,7 @@ class Work:
         inputs: Mapping[Cid, tuple[Cid, ...]],
         same: Mapping[str, Same] = MappingProxyType({}),
         *,
-        recipes: Mapping[Cid, bytes] = MappingProxyType({}),
+        known: Mapping[Cid, Made] = MappingProxyType({}),
         refuted: Iterable[Refuted] = (),
         wrong: Mapping[Cid, str] = MappingProxyType({}),
         spared: Collection[Cid] = (),
@@ -103,7 +102,7 @@ class Work:
         self._made = cache.made
         self._encode, self._encodes = cache.codec.encode, cache.encodes
         self._candidates, self._inputs, self._spared = candidates, inputs, spared
-        self._standing = Standing(cache, candidates, inputs, recipes)
+        self._standing = Standing(cache, candidates, inputs, known)
         self._bad = {one.cid: _Bad(frozenset([one.peer]), frozenset()) for one in refuted}
         self.found.wrong.update(wrong)
 
@@ -131,7 +130,7 @@ class Work:
             self.found.unchecked[cid] = verdict
             self._judge(cid, inputs)
         self._standing.done_with(cid)
-        return verdict if isinstance(verdict, Entry) else None
+        return None if isinstance(verdict, str) else verdict
 
     def _challenge(self, cid: Cid, inputs: tuple[Cid, ...]) -> Entry | str | None:
         """Compute it again: what takes its place where it is refuted, why it is unchecked, or None: confirmed."""
@@ -151,14 +150,12 @@ class Work:
         # Only comparators want what is held: that a digest is the same says that the bytes are.
         if op in self._same and not standing.has(cid):
             return "its bytes are damaged" if cid in standing.damaged else WITHDRAWN
-        given = []
-        for i in inputs:
-            if not standing.stands(i) or not standing.has(i):
-                return standing.missing(i)
-            given.append(values[i])
+        if inputs and (lacking := standing.lacking(inputs)):
+            return lacking
+        given = tuple([values[i] for i in inputs])
         began = self._clock()
         try:
-            computed = self._runner(op, tuple(given), MappingProxyType(params))
+            computed = self._runner(op, given, MappingProxyType(params))
         except Exception as error:  # noqa: BLE001  # whatever it is, it leaves this result unchecked and nothing else
             return f"the runner failed: {said(error)}"
         seconds = self._clock() - began

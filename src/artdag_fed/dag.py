@@ -31,9 +31,10 @@ __all__ = ["Dag", "Node", "box_of", "node", "parse_recipe", "recipe_inputs", "re
 TYPE_TAG = "artdag-fed node v1"
 """The first line of every recipe: no other text that is hashed or signed here begins with it."""
 
+_TAG_LINE = TYPE_TAG.encode()
 _PARTS = 4  # type tag, op, inputs, params
 _plain_op = re.compile(r"[A-Za-z0-9_.@:/+-]{1,40}").fullmatch
-_cid_list = re.compile(rb"[0-9a-f]{64}(?: [0-9a-f]{64})*").fullmatch
+_cid_list = re.compile(r"[0-9a-f]{64}(?: [0-9a-f]{64})*").fullmatch
 
 Row = tuple[str, tuple[int, ...], dict[str, Any]]
 """A node in a flat list: its op, where in the list its inputs stand, its params."""
@@ -181,9 +182,10 @@ def recipe_inputs(recipe: bytes) -> tuple[Cid, ...]:
     True
     """
     parts = recipe.split(b"\n", _PARTS)
-    if len(parts) != _PARTS or parts[0] != TYPE_TAG.encode() or _cid_list(parts[2]) is None:
+    if len(parts) != _PARTS or parts[0] != _TAG_LINE or not parts[2]:
         return ()
-    return tuple(parts[2].decode().split(" "))
+    text = parts[2].decode("latin-1")  # which takes any bytes
+    return tuple(text.split(" ")) if _cid_list(text) else ()
 
 
 def parse_recipe(recipe: bytes) -> tuple[str, tuple[Cid, ...], dict[str, Any]]:
@@ -197,10 +199,12 @@ def parse_recipe(recipe: bytes) -> tuple[str, tuple[Cid, ...], dict[str, Any]]:
         raise CodecError(f"no recipe: expected {_PARTS} lines of UTF-8 text, {shown(TYPE_TAG)} first") from None
     if tag != TYPE_TAG:
         raise CodecError(f"no recipe of this version: begins with {shown(tag)}, expected {shown(TYPE_TAG)}")
-    if inputs_text and _cid_list(inputs_text.encode()) is None:
+    if inputs_text and _cid_list(inputs_text) is None:
         raise CodecError("no recipe: its third line must be input cids of 64 lower-case hex digits, one space between")
     # What needs no escapes is itself between the quotes, which is known in a fraction of the time.
-    op = op_text[1:-1] if _plain_op(op_text[1:-1]) else from_canonical_unchecked(op_text)
+    op = op_text[1:-1]
+    if not _plain_op(op):
+        op = from_canonical_unchecked(op_text)
     params = from_canonical(params_text)
     if type(op) is not str or not op or encode_basestring(op) != op_text:
         raise CodecError(f"no recipe: its op is {shown(op_text)}, expected JSON text that is not empty")

@@ -12,9 +12,9 @@ A recipe that a peer has sent is its claim about what its result was made from: 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 
-from artdag_fed.cache import OriginCache
+from artdag_fed.cache import Made, OriginCache
 from artdag_fed.dag import recipe_inputs
 from artdag_fed.names import Cid
 
@@ -22,28 +22,36 @@ __all__ = ["Graph"]
 
 
 class Graph:
-    """What is built on what in a cache, as of now. `inputs`: of every held result that has some, its inputs; `recipes`:
-    those of `wanted` that have one."""
+    """What is built on what in a cache, as of now. `inputs`: of every held result that has some, its inputs; `made`:
+    how those of `wanted` were made that have a recipe, which is best asked for while all are looked through."""
 
     def __init__(self, cache: OriginCache, wanted: Collection[Cid] = ()) -> None:
         self.inputs: dict[Cid, tuple[Cid, ...]] = {}
-        self.recipes: dict[Cid, bytes] = {}
-        self._above: dict[Cid, list[Cid]] = {}
-        for cid, recipe in cache.recipes():
-            if cid in wanted:
-                self.recipes[cid] = recipe
+        self.made: dict[Cid, Made] = {}
+        for cid, recipe in self._noting(cache, wanted) if wanted else cache.recipes():
             named = recipe_inputs(recipe)
             if named:
                 self.inputs[cid] = named
-                for i in named:
-                    self._above.setdefault(i, []).append(cid)
+
+    def _noting(self, cache: OriginCache, wanted: Collection[Cid]) -> Iterator[tuple[Cid, bytes]]:
+        for cid, made in cache.inventory():
+            if made.recipe:
+                if cid in wanted:
+                    self.made[cid] = made
+                yield cid, made.recipe
 
     def upwards(self, cids: Iterable[Cid]) -> dict[Cid, None]:
         """These and everything that is built on them, however many steps up."""
         found = dict.fromkeys(cids)
+        if found.keys() >= self.inputs.keys():  # whatever is built on something is among them
+            return found
+        above: dict[Cid, list[Cid]] = {}
+        for cid, inputs in self.inputs.items():
+            for i in inputs:
+                above.setdefault(i, []).append(cid)
         new = list(found)
         while new:
-            for cid in self._above.get(new.pop(), ()):
+            for cid in above.get(new.pop(), ()):
                 if cid not in found:
                     found[cid] = None
                     new.append(cid)
@@ -54,7 +62,7 @@ class Graph:
         done, inputs = dict[Cid, None](), self.inputs
         begun: set[Cid] = set()  # a ring, which no honest recipes make, is entered once and left again
         for start in cids:
-            if start not in inputs:  # as many are
+            if start in done or start not in inputs:  # as most are
                 done[start] = None
                 continue
             stack = [start]
@@ -62,7 +70,7 @@ class Graph:
                 cid = stack[-1]
                 if cid not in begun:
                     begun.add(cid)
-                    pending = [i for i in inputs.get(cid, ()) if i in cids and i not in begun]
+                    pending = [i for i in inputs.get(cid, ()) if i not in begun and i in cids]
                     if pending:
                         stack += reversed(pending)
                         continue

@@ -143,7 +143,8 @@ class Record(_Draft):
         """SHA-256 of the payload in hex, as declared by whoever sent it where it was read from bytes."""
         digest = self._digest
         if digest is None:
-            digest = sha256(self.payload).hexdigest()
+            payload = self._payload
+            digest = sha256(self.payload if payload is None else payload).hexdigest()
             _set_digest(self, digest)
         return digest
 

@@ -38,13 +38,14 @@ class Base(NamedTuple):
 
 
 _NOTHING = Base(Origin(None), frozenset())
+_NO_INPUTS = inputs_digest_of(())
 
 
 class Standing:
     """Of the results in one walk and their inputs, what stands.
 
-    challenged: those that are computed again, from their inputs' values; inputs: of each result that has some; recipes:
-    of challenged ones of which nothing else need be known.
+    challenged: those that are computed again, from their inputs' values; inputs: of each result that has some; known:
+    how some were made, that the cache need not be asked about again.
     """
 
     def __init__(
@@ -52,9 +53,9 @@ class Standing:
         cache: OriginCache,
         challenged: Collection[Cid],
         inputs: Mapping[Cid, tuple[Cid, ...]],
-        recipes: Mapping[Cid, bytes] = MappingProxyType({}),
+        known: Mapping[Cid, Made] = MappingProxyType({}),
     ) -> None:
-        self._cache, self._challenged, self._inputs, self._recipes = cache, challenged, inputs, recipes
+        self._cache, self._challenged, self._inputs, self._known = cache, challenged, inputs, known
         self.made: dict[Cid, Made] = {}  # of the batch at hand
         self.tokens: dict[Cid, int] = {}  # of what is held as it was looked at
         self.values: dict[Cid, Any] = {}
@@ -63,7 +64,7 @@ class Standing:
         self._bases: dict[Cid, Base] = {}
         self._theirs: set[Cid] = set()  # of what stands, what came from peers and was not confirmed
         self._lacking: dict[Cid, str] = {}  # what does not stand, and why
-        self._uses = Counter(chain.from_iterable(inputs.get(cid, ()) for cid in challenged))
+        self._uses = dict(Counter(chain.from_iterable(inputs.get(cid, ()) for cid in challenged)))
         self._by_token: dict[int, Base] = {}
         self._joined: dict[tuple[int, int], tuple[Base, Base]] = {}
 
@@ -75,34 +76,32 @@ class Standing:
             batch = order[start : start + LOOKED_AT]
             self._look(batch)
             for part in self._split(batch):
-                self._read(dict.fromkeys(chain.from_iterable(map(self._needs, part))))
+                self._read(dict.fromkeys(self._needs(part)))
                 yield part
 
     def _look(self, batch: Sequence[Cid]) -> None:
         """Ask about these, and about inputs of theirs that are not in the walk and not known yet."""
-        within, known, recipes = set(batch), self._bases, self._recipes
+        within, known = set(batch), self._known
         below = dict.fromkeys(chain.from_iterable(self._inputs.get(cid, ()) for cid in batch))
-        outside = [i for i in below if not (i in known or i in within or i in self._lacking)]
+        outside = [i for i in below if not (i in self._bases or i in within or i in self._lacking)]
         asked = [*batch, *outside]
-        # In this order: in memory `made` works digests out, which `held` then has for as long as nothing changes.
-        made = self.made = self._cache.made([cid for cid in asked if cid not in recipes])
-        held = self._cache.held([cid for cid in asked if cid in made or cid in recipes])
-        for cid, (origin, token, digest, _) in held.items():
-            if cid in recipes:
-                made[cid] = Made(origin, digest, recipes[cid], "")
-            elif (digest, origin) != (made[cid].digest, made[cid].origin):  # it changed just now
-                continue
-            self.tokens[cid], self._digests[cid] = token, digest
+        made = self.made = self._cache.made([cid for cid in asked if cid not in known])
+        made.update((cid, known[cid]) for cid in asked if cid in known)
+        for cid, one in made.items():
+            self.tokens[cid], self._digests[cid] = one.token, one.digest
         for cid in outside:
             self.keep_as_held(cid)
 
-    def _needs(self, cid: Cid) -> Iterator[Cid]:
-        """The inputs whose held values are needed to compute this one again, where it is challenged.
+    def _needs(self, cids: Iterable[Cid]) -> Iterator[Cid]:
+        """The inputs whose held values are needed to compute these again, as far as they are challenged.
 
         Those that are challenged themselves are computed before, and read only where that came to nothing.
         """
-        if cid in self._challenged and cid in self.made and self.made[cid].recipe:
-            yield from (i for i in self._inputs.get(cid, ()) if i not in self._challenged)
+        inputs, challenged, made = self._inputs, self._challenged, self.made
+        for cid in cids:
+            for i in inputs.get(cid, ()):
+                if i not in challenged and cid in challenged and cid in made and made[cid].recipe:
+                    yield i
 
     def _split(self, batch: Sequence[Cid]) -> Iterator[Sequence[Cid]]:
         """The batch in parts for which few bytes have to be read."""
@@ -111,7 +110,7 @@ class Standing:
             return
         part, weight = list[Cid](), 0
         for cid in batch:
-            weight += sum(self.made[i].size for i in self._needs(cid) if i in self.made)
+            weight += sum(self.made[i].size for i in self._needs([cid]) if i in self.made)
             if part and weight > READ_BYTES:
                 yield part
                 part, weight = [], 0
@@ -175,17 +174,20 @@ class Standing:
         """Let go of the values that no challenge needs, now that this one is over."""
         uses, values = self._uses, self.values
         for i in self._inputs.get(cid, ()):
-            uses[i] -= 1
-            if not uses[i]:
+            left = uses[i] = uses[i] - 1
+            if not left:
                 values.pop(i, None)
         if cid not in uses:
             values.pop(cid, None)
 
     # --- asking -----------------------------------------------------------------------------
 
-    def stands(self, cid: Cid) -> bool:
-        """Whether its bits are known to be good for computing from."""
-        return cid in self._bases
+    def lacking(self, inputs: tuple[Cid, ...]) -> str:
+        """Why nothing can be computed from these inputs, or "": their bits are good, and their values in hand."""
+        for i in inputs:
+            if i not in self._bases or (i not in self.values and not self.has(i)):
+                return self.missing(i)
+        return ""
 
     def ours(self, inputs: tuple[Cid, ...]) -> bool:
         """Whether all of these, which stand, were computed here: when they were challenged, or before."""
@@ -213,7 +215,10 @@ class Standing:
 
     def inputs_digest(self, inputs: tuple[Cid, ...]) -> str:
         """As a run keeps it beside a result; "" where an input does not stand, or has no digest."""
-        return inputs_digest_of([self._digests[i] if i in self._bases else "" for i in inputs])
+        if not inputs:
+            return _NO_INPUTS
+        digests, bases = self._digests, self._bases
+        return inputs_digest_of([digests[i] if i in bases else "" for i in inputs])
 
     def wrong_digest(self, inputs: tuple[Cid, ...], wrong: Mapping[Cid, str]) -> str:
         """Likewise over what was held before any of it went: the digests in `wrong` for those that were wrong. "" where

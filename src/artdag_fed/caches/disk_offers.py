@@ -97,7 +97,9 @@ def bound(db: sqlite3.Connection) -> None:
 
 def settle(db: sqlite3.Connection, cids: Iterable[Cid]) -> None:
     """Forget the offers about these cids."""
-    for batch in batches(sorted(cids)):
+    if db.execute("SELECT 1 FROM offer").fetchone() is None:  # as mostly
+        return
+    for batch in batches(cids):
         db.execute("DELETE FROM offer WHERE cid IN (SELECT value FROM json_each(?))", (json.dumps(batch),))
 
 

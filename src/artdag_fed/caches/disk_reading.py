@@ -32,7 +32,10 @@ __all__ = ["DiskReading"]
 _MADE = "r.origin, r.digest, r.recipe, r.inputs_digest, r.size, r.seconds, r.signature"
 _LIVE = "FROM result AS r CROSS JOIN origin AS o ON o.id = r.origin WHERE o.live"
 
-_held = partial(tuple.__new__, Held)  # in a third of the time that a named tuple's own way takes
+_held, _made = (
+    partial(tuple.__new__, Held),
+    partial(tuple.__new__, Made),
+)  # in a third of the time that a named tuple's own way takes
 
 
 class DiskReading(ABC):
@@ -137,16 +140,17 @@ class DiskReading(ABC):
             yield cid, recipe_from(recipe)
 
     def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
-        return {batch[place]: self._made(*row) for batch, rows in self._asked(_MADE, cids) for place, *row in rows}
+        return {batch[place]: made for batch, rows in self._asked(_MADE, cids) for place, made in self._made_of(rows)}
 
     def inventory(self) -> Iterator[tuple[Cid, Made]]:
-        for _, cid, *row in self._walk(f"r.id, r.cid, {_MADE}", "1"):
-            yield cid, self._made(*row)
+        return self._made_of(row[1:] for row in self._walk(f"r.id, r.cid, {_MADE}", "1"))
 
-    def _made(
-        self, token: int, digest: str, recipe: str | bytes, inputs: str, size: int, took: float, signature: bytes | None
-    ) -> Made:
-        return Made(self._origin(token), digest, recipe_from(recipe), inputs, size, took, bytes(signature or b""))
+    def _made_of(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Made]]:
+        """Of rows of something and `_MADE`: that, and how it was made."""
+        origins = self._origins
+        for key, token, digest, recipe, inputs, size, seconds, signature in rows:
+            origin = origins.get(token) or self._origin(token)
+            yield key, _made((origin, digest, recipe_from(recipe), inputs, size, seconds, signature or b"", token))
 
     def offers(self, cids: Iterable[Cid] | None = None) -> Iterator[Offer]:
         order = "cid, peer, digest, lineage"

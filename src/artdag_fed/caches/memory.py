@@ -143,7 +143,8 @@ class MemoryCache(MutableMapping[Cid, Any]):
             measured = {cid: self._measured(cid, mark) for cid in cids if (mark := self._mark(cid)) is not None}
             return {
                 cid: Made(
-                    self._live[m.token], m.digest or "", m.recipe, m.inputs_digest, m.size, m.seconds, m.signature
+                    *(self._live[m.token], m.digest or "", m.recipe, m.inputs_digest, m.size, m.seconds),
+                    *(m.signature, m.token),
                 )
                 for cid, m in measured.items()
             }

@@ -137,8 +137,7 @@ class Work:
         standing = self._standing
         values = standing.values
         made = standing.made.get(cid)
-        token = standing.tokens.get(cid)
-        if made is None or token is None or made.origin.peer is None:  # gone, or computed here, since it was chosen
+        if made is None or made.origin.peer is None:  # gone, or computed here, since it was chosen
             return WITHDRAWN
         recipe = made.recipe
         try:
@@ -173,7 +172,7 @@ class Work:
             return "the held result cannot be encoded"
         base, inputs_digest = standing.base_of(inputs), standing.inputs_digest(inputs)
         if confirmed:
-            self.found.confirmed[cid] = Relabel(token, made.digest, base.origin, base.tokens, inputs_digest)
+            self.found.confirmed[cid] = Relabel(made.token, made.digest, base.origin, base.tokens, inputs_digest)
             standing.keep(cid, base)
             values.setdefault(cid, computed)  # where it was not read: the same bits
             return None
@@ -212,7 +211,7 @@ class Work:
                 wrong[cid] = made.digest
             elif not made.origin.peers & bad.peers:
                 return
-            self.found.dropped[cid] = Drop(standing.tokens[cid], made.digest, bad.basis)
+            self.found.dropped[cid] = Drop(made.token, made.digest, bad.basis)
             standing.drop(cid)
             return
         # What a peer's input rests on is that peer's word, which may be another one than when this was made from it, or
@@ -221,7 +220,7 @@ class Work:
             return
         base = standing.base_of(inputs)
         if base.origin.lineage < made.origin.lineage:  # shrinks: more names say only that the inputs were made anew
-            self.found.vindicated[cid] = Relabel(standing.tokens[cid], made.digest, base.origin, base.tokens)
+            self.found.vindicated[cid] = Relabel(made.token, made.digest, base.origin, base.tokens)
             standing.keep(cid, base)
 
     def _add_bad(self, cid: Cid, peers: frozenset[PeerId], basis: frozenset[int]) -> None:

@@ -34,6 +34,7 @@ TYPE_TAG = "artdag-fed node v1"
 _TAG_LINE = TYPE_TAG.encode()
 _PARTS = 4  # type tag, op, inputs, params
 _plain_op = re.compile(r"[A-Za-z0-9_.@:/+-]{1,40}").fullmatch
+_plain_op_text = re.compile(r'"([A-Za-z0-9_.@:/+-]{1,40})"').fullmatch
 _cid_list = re.compile(r"[0-9a-f]{64}(?: [0-9a-f]{64})*").fullmatch
 
 Row = tuple[str, tuple[int, ...], dict[str, Any]]
@@ -201,13 +202,11 @@ def parse_recipe(recipe: bytes) -> tuple[str, tuple[Cid, ...], dict[str, Any]]:
         raise CodecError(f"no recipe of this version: begins with {shown(tag)}, expected {shown(TYPE_TAG)}")
     if inputs_text and _cid_list(inputs_text) is None:
         raise CodecError("no recipe: its third line must be input cids of 64 lower-case hex digits, one space between")
-    # What needs no escapes is itself between the quotes, which is known in a fraction of the time.
-    op = op_text[1:-1]
-    if not _plain_op(op):
-        op = from_canonical_unchecked(op_text)
-    params = from_canonical(params_text)
-    if type(op) is not str or not op or encode_basestring(op) != op_text:
+    plain = _plain_op_text(op_text)  # what needs no escapes is itself between the quotes: that is known sooner
+    op = plain[1] if plain else from_canonical_unchecked(op_text)
+    if not plain and (type(op) is not str or not op or encode_basestring(op) != op_text):
         raise CodecError(f"no recipe: its op is {shown(op_text)}, expected JSON text that is not empty")
+    params = from_canonical(params_text)
     if type(params) is not dict:
         raise CodecError("no recipe: its params are no JSON object")
     return op, tuple(inputs_text.split(" ")) if inputs_text else (), params

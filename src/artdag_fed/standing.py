@@ -57,10 +57,10 @@ class Standing:
     ) -> None:
         self._cache, self._challenged, self._inputs, self._known = cache, challenged, inputs, known
         self.made: dict[Cid, Made] = {}  # of the batch at hand
-        self.tokens: dict[Cid, int] = {}  # of what is held as it was looked at
         self.values: dict[Cid, Any] = {}
         self.damaged: set[Cid] = set()
-        self._digests: dict[Cid, str] = {}  # of what stands
+        self._tokens: dict[Cid, int] = {}  # of what is held as it was looked at
+        self._digests: dict[Cid, str] = {}  # likewise, and of what took its place
         self._bases: dict[Cid, Base] = {}
         self._theirs: set[Cid] = set()  # of what stands, what came from peers and was not confirmed
         self._lacking: dict[Cid, str] = {}  # what does not stand, and why
@@ -88,12 +88,12 @@ class Standing:
         made = self.made = self._cache.made([cid for cid in asked if cid not in known])
         made.update((cid, known[cid]) for cid in asked if cid in known)
         for cid, one in made.items():
-            self.tokens[cid], self._digests[cid] = one.token, one.digest
+            self._tokens[cid], self._digests[cid] = one.token, one.digest
         for cid in outside:
             self.keep_as_held(cid)
 
     def _needs(self, cids: Iterable[Cid]) -> Iterator[Cid]:
-        """The inputs whose held values are needed to compute these again, as far as they are challenged.
+        """The inputs whose held values are needed to compute those of these again that are challenged.
 
         Those that are challenged themselves are computed before, and read only where that came to nothing.
         """
@@ -121,7 +121,7 @@ class Standing:
         """Have the values of these, as far as they are held as they were looked at."""
         unread = [c for c in cids if not (c in self.values or c in self._lacking or c in self.damaged)]
         for cid, (held, value) in self._cache.load(unread, self._heard).items():
-            if (self.tokens.get(cid), self._digests.get(cid)) == (held.token, held.digest):
+            if (self._tokens.get(cid), self._digests.get(cid)) == (held.token, held.digest):
                 self.values[cid] = value
 
     def has(self, cid: Cid) -> bool:
@@ -138,13 +138,13 @@ class Standing:
 
     def keep_as_held(self, cid: Cid) -> bool:
         """Let it stand as it is held; False where it is not."""
-        token, made = self.tokens.get(cid), self.made.get(cid)
-        if token is None or made is None:
+        made = self.made.get(cid)
+        if made is None:
             self._lacking[cid] = "is missing"
             return False
-        base = self._by_token.get(token)
+        base = self._by_token.get(made.token)
         if base is None:
-            base = self._by_token[token] = Base(Origin(None, made.origin.peers), frozenset([token]))
+            base = self._by_token[made.token] = Base(Origin(None, made.origin.peers), frozenset([made.token]))
         if not made.origin.local:
             self._theirs.add(cid)
         self._bases[cid] = base
@@ -152,7 +152,7 @@ class Standing:
 
     def keep(self, cid: Cid, base: Base) -> None:
         """Let the held bits stand as computed here from results of this base."""
-        token = self.tokens[cid]
+        token = self.made[cid].token
         if token not in base.tokens:
             # Where its own origin is withdrawn before the end, nothing that was computed from it was shown either.
             key = id(base), token

@@ -29,7 +29,7 @@ from artdag_fed.names import Cid, PeerId, shown
 
 __all__ = ["DiskReading"]
 
-_MADE = "r.origin, r.digest, r.recipe, r.inputs_digest, r.size, r.seconds, r.signature"
+_MADE = "r.origin, r.digest, r.recipe, r.inputs_digest, r.size, r.seconds, r.signature, r.id"
 _LIVE = "FROM result AS r CROSS JOIN origin AS o ON o.id = r.origin WHERE o.live"
 
 _held, _made = (
@@ -135,20 +135,20 @@ class DiskReading(ABC):
 
     def recipes(self, op: str | None = None) -> Iterator[tuple[Cid, bytes]]:
         prefix = "" if op is None else recipe_prefix(op).decode()
-        columns = "r.id, r.cid, r.recipe"
-        for _, cid, recipe in self._walk(columns, "r.recipe <> '' AND substr(r.recipe, 1, ?) = ?", len(prefix), prefix):
+        where = "r.recipe <> '' AND substr(r.recipe, 1, ?) = ?"
+        for cid, recipe, _ in self._walk("r.cid, r.recipe, r.id", where, len(prefix), prefix):
             yield cid, recipe_from(recipe)
 
     def made(self, cids: Iterable[Cid]) -> dict[Cid, Made]:
         return {batch[place]: made for batch, rows in self._asked(_MADE, cids) for place, made in self._made_of(rows)}
 
     def inventory(self) -> Iterator[tuple[Cid, Made]]:
-        return self._made_of(row[1:] for row in self._walk(f"r.id, r.cid, {_MADE}", "1"))
+        return self._made_of(self._walk(f"r.cid, {_MADE}", "1"))
 
     def _made_of(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, Made]]:
         """Of rows of something and `_MADE`: that, and how it was made."""
         origins = self._origins
-        for key, token, digest, recipe, inputs, size, seconds, signature in rows:
+        for key, token, digest, recipe, inputs, size, seconds, signature, _ in rows:
             origin = origins.get(token) or self._origin(token)
             yield key, _made((origin, digest, recipe_from(recipe), inputs, size, seconds, signature or b"", token))
 
@@ -187,7 +187,8 @@ class DiskReading(ABC):
             yield batch, rows
 
     def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:
-        """The live rows in the order in which they were stored, a batch at a time: no cursor is held in between."""
+        """The live rows of `columns`, `r.id` last, in the order in which they were stored, a batch at a time: no cursor
+        is held in between."""
         last = 0
         while True:
             with self.alone() as db:
@@ -198,11 +199,11 @@ class DiskReading(ABC):
             yield from rows
             if len(rows) < BATCH:
                 return
-            last = rows[-1][0]
+            last = rows[-1][-1]
 
     def _places(self, where: str) -> Iterator[tuple[Cid, Origin]]:
         """The live results with their origins, by cid: one that is replaced meanwhile keeps its place in that order."""
-        last = ""
+        last, origins = "", self._origins
         while True:
             with self.alone() as db:
                 rows = db.execute(
@@ -210,7 +211,7 @@ class DiskReading(ABC):
                     (last,),
                 ).fetchall()
             for cid, token in rows:
-                yield cid, self._origin(token)
+                yield cid, origins.get(token) or self._origin(token)
             if len(rows) < BATCH:
                 return
             last = rows[-1][0]

@@ -112,10 +112,14 @@ def challenge(
     _check_same(same)
     if peer is not None:
         check_peer(peer)
-    chosen = _chosen(cache, peer, sample, seed)
-    candidates = frozenset(chosen)
+    _check_sample(sample)
     small = cache.encodes and Total.of(cache.origins().values()).bytes <= READ_BYTES
-    graph = Graph(cache, candidates if small else ())
+    graph = Graph(cache, foreign=small)
+    foreign = {cid: made.origin.peer for cid, made in graph.made.items()} if small else cache.provenance
+    chosen = sorted(cid for cid, other in foreign.items() if peer is None or other == peer)
+    if sample is not None and sample < len(chosen):
+        chosen = sorted(random.Random(seed).sample(chosen, sample))
+    candidates = frozenset(chosen)
     order = graph.in_order(graph.upwards(chosen) | dict.fromkeys(cache.lineage))
     work = Work(cache, runner, candidates, graph.inputs, same, known=graph.made)
     del graph
@@ -153,16 +157,11 @@ def _check_same(same: object) -> None:
         check_callable(f"same[{op!r}]", comparator)
 
 
-def _chosen(cache: OriginCache, peer: PeerId | None, sample: int | None, seed: int) -> list[Cid]:
-    """The cids to challenge, sorted."""
+def _check_sample(sample: object) -> None:
     if sample is not None and type(sample) is not int:
         raise TypeError(f"sample must be a number of results, or None for all, not {type(sample).__name__}")
     if sample is not None and sample < 0:
         raise ValueError(f"sample must be 0 or more results, not {sample}")
-    chosen = sorted(cid for cid, other in cache.provenance.items() if peer is None or other == peer)
-    if sample is not None and sample < len(chosen):
-        chosen = sorted(random.Random(seed).sample(chosen, sample))
-    return chosen
 
 
 def _take_back(cache: OriginCache, found: Findings, outcome: Outcome) -> None:

@@ -23,22 +23,21 @@ __all__ = ["Graph"]
 
 class Graph:
     """What is built on what in a cache, as of now. `inputs`: of every held result that has some, its inputs; `made`:
-    how those of `wanted` were made that have a recipe, which is best asked for while all are looked through."""
+    with `foreign`, how each that came from a peer was made, which is best asked for while all are looked through."""
 
-    def __init__(self, cache: OriginCache, wanted: Collection[Cid] = ()) -> None:
+    def __init__(self, cache: OriginCache, *, foreign: bool = False) -> None:
         self.inputs: dict[Cid, tuple[Cid, ...]] = {}
         self.made: dict[Cid, Made] = {}
-        for cid, recipe in self._noting(cache, wanted) if wanted else cache.recipes():
+        for cid, recipe in self._noting(cache) if foreign else cache.recipes():
             named = recipe_inputs(recipe)
             if named:
                 self.inputs[cid] = named
 
-    def _noting(self, cache: OriginCache, wanted: Collection[Cid]) -> Iterator[tuple[Cid, bytes]]:
+    def _noting(self, cache: OriginCache) -> Iterator[tuple[Cid, bytes]]:
         for cid, made in cache.inventory():
-            if made.recipe:
-                if cid in wanted:
-                    self.made[cid] = made
-                yield cid, made.recipe
+            if made.origin.peer is not None:
+                self.made[cid] = made
+            yield cid, made.recipe
 
     def upwards(self, cids: Iterable[Cid]) -> dict[Cid, None]:
         """These and everything that is built on them, however many steps up."""

@@ -86,9 +86,11 @@ class Standing:
         outside = [i for i in below if not (i in self._bases or i in within or i in self._lacking)]
         asked = [*batch, *outside]
         made = self.made = self._cache.made([cid for cid in asked if cid not in known])
-        made.update((cid, known[cid]) for cid in asked if cid in known)
-        for cid, one in made.items():
-            self._tokens[cid], self._digests[cid] = one.token, one.digest
+        tokens, digests = self._tokens, self._digests
+        for cid in asked:
+            one = known.get(cid) or made.get(cid)
+            if one is not None:
+                made[cid], tokens[cid], digests[cid] = one, one.token, one.digest
         for cid in outside:
             self.keep_as_held(cid)
 

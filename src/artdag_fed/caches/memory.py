@@ -17,6 +17,7 @@ import itertools
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from operator import attrgetter
 from threading import RLock
 from typing import Any
 
@@ -84,16 +85,19 @@ class MemoryCache(MutableMapping[Cid, Any]):
 
     @property
     def provenance(self) -> dict[Cid, PeerId]:
-        return {cid: o.peer for cid, o in self._origin_by_cid() if o.peer is not None}
+        return self._of_each(attrgetter("peer"))
 
     @property
     def lineage(self) -> dict[Cid, frozenset[PeerId]]:
-        return {cid: o.lineage for cid, o in self._origin_by_cid() if o.lineage}
+        return self._of_each(attrgetter("lineage"))
 
-    def _origin_by_cid(self) -> list[tuple[Cid, Origin]]:
+    def _of_each(self, of: Callable[[Origin], Any]) -> dict[Cid, Any]:
+        """What the origins of the results have, where they have something. Every verb asks this."""
         with self._lock:
-            live = self._live
-            return [(cid, live[mark.token]) for cid, mark in self._marks.items() if mark.token in live]
+            by_token = {token: found for token, origin in self._live.items() if (found := of(origin))}
+            if not by_token:
+                return {}
+            return {cid: by_token[mark.token] for cid, mark in self._marks.items() if mark.token in by_token}
 
     def origins(self) -> dict[Origin, Total]:
         with self._lock:
@@ -215,13 +219,12 @@ class MemoryCache(MutableMapping[Cid, Any]):
             self._write({cid: entry.value for cid, entry in verdicts.storing.items()})
             self._live = {token: origin for token, origin in self._live.items() if token not in dead}
             self._tokens = {origin: token for token, origin in self._live.items()}
-            new = {
-                cid: Mark(
-                    *(self._token(e.origin), e.digest or None, e.recipe, e.inputs_digest, e.source),
-                    *(e.seconds, e.signature, e.size),
-                )
-                for cid, e in verdicts.storing.items()
-            }
+            new, origin, token = dict[Cid, Mark](), None, 0
+            for cid, e in verdicts.storing.items():
+                if e.origin is not origin:  # many come in runs: to hash one for each costs more than all the rest here
+                    origin, token = e.origin, self._token(e.origin)
+                digest = e.digest or None
+                new[cid] = Mark(token, digest, e.recipe, e.inputs_digest, e.source, e.seconds, e.signature, e.size)
             gone = [mark for cid in {*going, *new} if (mark := self._marks.pop(cid, None)) is not None]
             self._marks.update(new)
             moved = {cid: self._marks[cid] for cid in relabel}
@@ -238,7 +241,7 @@ class MemoryCache(MutableMapping[Cid, Any]):
             if changes.put is not None:
                 changes.put.close()
             return Outcome(
-                stored=dict(Counter(entry.origin for entry in verdicts.storing.values())),
+                stored={self._live[token]: n for token, n in Counter(mark.token for mark in new.values()).items()},
                 unchanged=verdicts.unchanged,
                 clashes=tuple(verdicts.clashes),
                 stale=frozenset(verdicts.stale),

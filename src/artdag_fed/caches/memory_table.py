@@ -110,9 +110,14 @@ def measured(codec: Codec, entry: Entry) -> Entry:
 
 def totals_of(before: Mapping[int, Total], more: Iterable[Mark], less: Iterable[Mark] = ()) -> dict[int, Total]:
     """What the results of each token come to, after these were added and taken away."""
-    totals = dict(before)
+    totals: dict[int, list[Any]] = {token: list(total) for token, total in before.items()}
     for sign, marks in ((1, more), (-1, less)):
-        for mark in marks:
-            totals[mark.token] = totals.get(mark.token, Total()).plus(sign, sign * mark.size, sign * mark.seconds)
+        for token, _, _, _, _, seconds, _, size in marks:
+            total = totals.get(token)
+            if total is None:
+                total = totals[token] = [0, 0, 0.0]
+            total[0] += sign
+            total[1] += sign * size
+            total[2] += sign * seconds
     # Seconds are no whole numbers, so taking away what was added may leave a trace: none is left of no results.
-    return {token: total._replace(seconds=max(total.seconds, 0.0)) for token, total in totals.items() if total.results}
+    return {token: Total(n, size, max(seconds, 0.0)) for token, (n, size, seconds) in totals.items() if n}

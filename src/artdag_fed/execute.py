@@ -65,9 +65,9 @@ class Execution:
 
     def in_order(self) -> Execution:
         """The same, with each cid once: what was done again after a withdrawal counts as computed where it was."""
-        computed = dict.fromkeys(self.computed)
+        computed, reused = dict.fromkeys(self.computed), dict.fromkeys(self.reused)
         self.computed = list(computed)
-        self.reused = [cid for cid in dict.fromkeys(self.reused) if cid not in computed]
+        self.reused = [cid for cid in reused if cid not in computed] if computed else list(reused)
         return self
 
 
@@ -98,7 +98,8 @@ def execute(
                     work.evaluate()
                 else:
                     evaluate(work)
-                work.done.results = {cid: work.values[cid] for cid in work.targeted if cid in work.values}
+                values = work.values
+                work.done.results = {node.cid: values[node.cid] for node in targets if node.cid in values}
                 work.group.flush()
                 if not work.forget_stale():
                     break

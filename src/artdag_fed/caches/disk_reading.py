@@ -106,11 +106,12 @@ class DiskReading(ABC):
         gone: dict[Cid, str] = {}
         while cids:
             again = []
-            for batch, rows in self._asked(f"r.origin, r.digest, r.payload, r.size, {column}", cids):
-                for place, token, digest, payload, size, other in rows:
+            # In the place of a payload that lies beside, its size: most do not, and then one column less is read.
+            for batch, rows in self._asked(f"r.origin, r.digest, coalesce(r.payload, r.size), {column}", cids):
+                for place, token, digest, payload, other in rows:
                     cid = batch[place]
-                    if payload is None:
-                        payload = self._file(cid, digest, size)
+                    if type(payload) is int:
+                        payload = self._file(cid, digest, payload)
                         if payload is None and gone.get(cid) != digest:
                             # Dropped or replaced between the row and the file, perhaps: the row is asked for again.
                             gone[cid] = digest

@@ -49,7 +49,7 @@ class _Base:
 
 _NOTHING = _Base(frozenset(), frozenset())
 _NO_INPUTS = inputs_digest_of(())
-_entry = partial(tuple.__new__, Entry)
+_entry = partial(tuple.__new__, Entry)  # in half the time that a named tuple's own way takes
 
 
 @dataclass(slots=True)
@@ -190,9 +190,8 @@ class Work:
             try:
                 given = tuple([values[i.cid] for i in node.inputs])
             except KeyError:
-                if self.descend(node, stack, waiting):
-                    continue
-                stack.pop()
+                if not self.descend(node, stack, waiting):
+                    stack.pop()
                 continue
             if not take(cid) and not self.refresh:
                 waiting.add(cid)
@@ -322,26 +321,10 @@ class Work:
         if base is not _NOTHING:
             self.rests[cid] = base
         self.done.computed.append(cid)
-        self.group.add(
-            _entry(
-                (
-                    cid,
-                    base.origin,
-                    digest,
-                    payload,
-                    None if encodes else result,  # what waits for its commit as bytes need not be in memory twice
-                    not encodes,
-                    node.recipe,
-                    inputs_digest,
-                    self.refresh or cid in self.refused,
-                    base.tokens,
-                    self.sources[node.op],
-                    seconds,
-                    b"",
-                    0,
-                )
-            )
-        )
+        kept = None if encodes else result  # what waits for its commit as bytes need not be in memory twice
+        what = (cid, base.origin, digest, payload, kept, not encodes, node.recipe, inputs_digest)
+        how = (self.refresh or cid in self.refused, base.tokens, self.sources[node.op], seconds, b"", 0)
+        self.group.add(_entry(what + how))
         for i in inputs:
             left = self.uses.get(i.cid)
             if left is not None:

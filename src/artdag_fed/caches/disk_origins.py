@@ -46,11 +46,13 @@ _LESS = (
 )
 MORE = "UPDATE origin SET results = results + ?, bytes = bytes + ?, seconds = seconds + ? WHERE id = ?"
 
-# All rows of a batch at once: one after the other takes half as long again.
-_RELABEL = (
-    "UPDATE result SET origin = ?1, signature = CASE origin WHEN ?1 THEN signature END,"
-    " inputs_digest = CASE j.value WHEN '' THEN inputs_digest ELSE j.value END"
-    " FROM json_each(?2) AS j WHERE result.id = CAST(j.key AS INTEGER)"
+# All rows of a batch at once: one after the other takes half as long again. (UPDATE ... FROM would say it in one
+# statement, and needs SQLite 3.33.)
+_MOVED = "CREATE TEMP TABLE IF NOT EXISTS moved (id INTEGER PRIMARY KEY, inputs_digest TEXT)"
+_MOVE = (
+    "UPDATE result SET origin = ?1, signature = CASE origin WHEN ?1 THEN signature END, inputs_digest ="
+    " coalesce((SELECT nullif(m.inputs_digest, '') FROM temp.moved AS m WHERE m.id = result.id), inputs_digest)"
+    " WHERE id IN (SELECT id FROM temp.moved)"
 )
 
 
@@ -146,6 +148,7 @@ def recall(db: sqlite3.Connection, which: Recall) -> int:
 def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
     """Give held results another origin, each on the conditions of its `Relabel`; the number of those that got it."""
     gone = not_live(db, frozenset().union(*{new.basis for new in relabels.values()}))
+    db.execute(_MOVED)
     ids: dict[Origin, int] = {}
     moves: dict[tuple[int, int], list[Any]] = {}
     number = 0
@@ -170,7 +173,11 @@ def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
             counts[1] += size
             counts[2] += seconds
         for to, inputs in moved.items():
-            db.execute(_RELABEL, (to, json.dumps(inputs)))
+            db.execute("DELETE FROM temp.moved")
+            db.execute(
+                "INSERT INTO temp.moved SELECT CAST(key AS INTEGER), value FROM json_each(?)", (json.dumps(inputs),)
+            )
+            db.execute(_MOVE, (to,))
             number += len(inputs)
     db.executemany(_LESS, [(n, size, n, seconds, token) for (token, _), (n, size, seconds) in moves.items()])
     db.executemany(MORE, [(*counts, origin) for (_, origin), counts in moves.items()])

@@ -71,17 +71,17 @@ class Laid:
             text = recipe_column(recipe) if recipe else ""
             if size > INLINE_BYTES:
                 self._write(digest, payload)
-                weight -= size
                 inline = None
             else:
                 inline = bytearray(payload)
+                weight += size
             if signature:
                 rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds, signature))
             elif seconds:
                 rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds))
             else:
                 rows.append((cid, kind, digest, inputs, source, text, inline, size))
-            weight += size + len(recipe) + len(signature) + ROW_BYTES
+            weight += len(recipe) + len(signature) + ROW_BYTES
             if weight > SPILL_BYTES:
                 self._spill()
                 weight = 0

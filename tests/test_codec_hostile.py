@@ -112,6 +112,11 @@ _BROKEN: dict[str, bytes] = {
 
 @pytest.mark.parametrize("payload", _BROKEN.values(), ids=_BROKEN)
 def test_broken_bytes_are_a_codec_error_and_cost_next_to_no_memory(payload: bytes) -> None:
+    # The lowest of three: what is measured is the process, where a thread of an earlier test may not be over yet.
+    assert min(_peak_of_refusing(payload) for _ in range(3)) < 1_000_000 + 4 * len(payload)
+
+
+def _peak_of_refusing(payload: bytes) -> int:
     tracemalloc.start()
     try:
         with pytest.raises(CodecError) as caught:
@@ -119,8 +124,8 @@ def test_broken_bytes_are_a_codec_error_and_cost_next_to_no_memory(payload: byte
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert peak < 1_000_000 + 4 * len(payload)
     assert len(str(caught.value)) < 400
+    return peak
 
 
 def mutations(payload: bytes, chance: random.Random) -> bytes:

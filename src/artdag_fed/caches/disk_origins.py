@@ -50,7 +50,7 @@ MORE = "UPDATE origin SET results = results + ?, bytes = bytes + ?, seconds = se
 # statement, and needs SQLite 3.33.)
 _MOVED = "CREATE TEMP TABLE IF NOT EXISTS moved (id INTEGER PRIMARY KEY, inputs_digest TEXT)"
 _MOVE = (
-    "UPDATE result SET origin = ?1, signature = CASE origin WHEN ?1 THEN signature END, inputs_digest ="
+    "UPDATE result SET origin = :to, signature = CASE origin WHEN :to THEN signature END, inputs_digest ="
     " coalesce((SELECT nullif(m.inputs_digest, '') FROM temp.moved AS m WHERE m.id = result.id), inputs_digest)"
     " WHERE id IN (SELECT id FROM temp.moved)"
 )
@@ -177,7 +177,7 @@ def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
             db.execute(
                 "INSERT INTO temp.moved SELECT CAST(key AS INTEGER), value FROM json_each(?)", (json.dumps(inputs),)
             )
-            db.execute(_MOVE, (to,))
+            db.execute(_MOVE, {"to": to})
             number += len(inputs)
     db.executemany(_LESS, [(n, size, n, seconds, token) for (token, _), (n, size, seconds) in moves.items()])
     db.executemany(MORE, [(*counts, origin) for (_, origin), counts in moves.items()])

@@ -29,7 +29,9 @@ from artdag_fed import (
     node,
     run,
 )
-from artdag_fed.cache import Origin
+from artdag_fed.cache import Changes, Origin
+from artdag_fed.instance import cache_of
+from artdag_fed.standing import KNOWN_SECONDS, Standing
 from tests.challenges import LOCAL, add, anyone, by_why, digest, num, origins, taking, wrong
 from tests.instances import Make
 
@@ -64,6 +66,28 @@ def test_what_was_withdrawn_while_it_was_challenged_stays_withdrawn(make: Make) 
     found = challenge(fed, during(lambda: invalidate(fed, "alice", derived=True)))
     assert by_why(found) == dict.fromkeys([a.cid, b.cid], "withdrawn meanwhile")
     assert (found.confirmed, found.vindicated, set(found.federation)) == ((c.cid,), (), {c.cid})
+
+
+def test_a_refuted_result_that_was_withdrawn_meanwhile_does_not_come_back_as_ours(make: Make) -> None:
+    hers, bobs = num(1), num(2)
+    fed = taking(taking(make(), "alice", hers, by=wrong(1)), "bob", bobs)
+    found = challenge(fed, during(lambda: invalidate(fed, "alice")))
+    assert by_why(found) == {hers.cid: "withdrawn meanwhile"}
+    assert (found.confirmed, found.refuted, set(found.federation)) == ((bobs.cid,), (), {bobs.cid})
+
+
+def test_what_was_known_a_while_ago_is_asked_about_again(make: Make) -> None:
+    first, second = num(1), num(2)
+    cache = cache_of(taking(make(), "alice", first, second))
+    now = [0.0]
+    known = cache.made([first.cid, second.cid])
+    standing = Standing(cache, frozenset(known), {}, known, clock=lambda: now[0])
+    cache.commit(Changes(drop=frozenset(known)))
+    next(standing.parts([first.cid]))
+    assert standing.made == {first.cid: known[first.cid]}
+    now[0] = KNOWN_SECONDS
+    next(standing.parts([second.cid]))
+    assert standing.made == {}
 
 
 @pytest.mark.parametrize("by", [add, wrong(2)], ids=["right", "wrong"])

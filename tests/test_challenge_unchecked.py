@@ -16,7 +16,8 @@ import pytest
 
 import artdag_fed
 from artdag_fed import DiskCache, Event, Federation, Record, audit, challenge, forget, import_, node, run, standing
-from artdag_fed.cache import Changes, Entry, Origin
+from artdag_fed.cache import Changes, Entry, Made, Origin
+from artdag_fed.instance import cache_of
 from tests.challenges import LOCAL, add, anyone, by_why, digest, num, origins, taking, wrong
 from tests.instances import Make
 
@@ -223,3 +224,16 @@ def test_values_that_nobody_needs_any_more_are_let_go_of(
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert len(found.confirmed) == 40 and peak < 12_000_000
+
+
+def test_no_more_recipes_than_fit_are_kept_while_all_are_looked_through(
+    durable: Federation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hers, bobs = [num(n) for n in range(5)], num(9)
+    fed = taking(taking(durable, "alice", *hers), "bob", bobs)
+    monkeypatch.setattr(audit, "READ_BYTES", 5 * len(hers[0].recipe) // 2)
+    chosen, known = list[str](), dict[str, Made]()
+    recipes = dict(audit._noting(cache_of(fed), "alice", chosen, known))
+    assert len(recipes) == 6 and set(chosen) == {n.cid for n in hers} and len(known) == 2
+    assert known.keys() < set(chosen)
+    assert len(challenge(fed, add).confirmed) == 6

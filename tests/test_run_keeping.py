@@ -31,11 +31,29 @@ from artdag_fed import (
     node,
     run,
 )
+from artdag_fed.cache import Entry, Staged
 from artdag_fed.events import tell_damaged
 from tests.instances import everyone
 from tests.sums import add, chain, fails_at
 
 # --- what is kept ---------------------------------------------------------------------------------
+
+
+class Keeping(MemoryCache):
+    """Has the entries that were staged."""
+
+    staged: list[Entry]
+
+    def stage(self, entries: Iterable[Entry]) -> Staged:
+        self.staged = list(entries)
+        return super().stage(self.staged)
+
+
+def test_what_is_kept_has_every_field() -> None:
+    cache = Keeping()
+    run(Federation(cache), chain(2), lambda op, inputs, params: sum(inputs))
+    assert [len(entry) for entry in cache.staged] == [len(Entry._fields)] * len(cache.staged)
+    assert all(type(entry) is Entry for entry in cache.staged) and cache.staged
 
 
 def test_values_are_let_go_of_when_they_are_not_needed_any_more(tmp_path: Any) -> None:

@@ -25,7 +25,7 @@ from operator import attrgetter
 from types import MappingProxyType
 
 from artdag_fed import drawing
-from artdag_fed.cache import Changes, Offer, OriginCache, Outcome, Relabel
+from artdag_fed.cache import Changes, Made, Offer, OriginCache, Outcome, Relabel
 from artdag_fed.callables import Runner, check_callable
 from artdag_fed.challenging import WITHDRAWN, Findings, Refuted, Same, Work
 from artdag_fed.derivation import Graph
@@ -113,15 +113,18 @@ def challenge(
     if peer is not None:
         check_peer(peer)
     _check_sample(sample)
-    small = cache.encodes and Total.of(cache.origins().values()).bytes <= READ_BYTES
-    graph = Graph(cache, foreign=small)
-    foreign = {cid: made.origin.peer for cid, made in graph.made.items()} if small else cache.provenance
-    chosen = sorted(cid for cid, other in foreign.items() if peer is None or other == peer)
+    chosen, known = list[Cid](), dict[Cid, Made]()
+    if sample is None and cache.encodes and Total.of(cache.origins().values()).bytes <= READ_BYTES:
+        graph = Graph(cache, _noting(cache, peer, chosen, known))
+    else:
+        graph = Graph(cache)
+        chosen += (cid for cid, other in cache.provenance.items() if peer is None or other == peer)
+    chosen.sort()
     if sample is not None and sample < len(chosen):
         chosen = sorted(random.Random(seed).sample(chosen, sample))
     candidates = frozenset(chosen)
     order = graph.in_order(graph.upwards(chosen) | dict.fromkeys(cache.lineage))
-    work = Work(cache, runner, candidates, graph.inputs, same, known=graph.made)
+    work = Work(cache, runner, candidates, graph.inputs, same, known=known)
     del graph
     staged = cache.stage(work.walk(order))
     found, outcome = work.found, Outcome()
@@ -155,6 +158,21 @@ def _check_same(same: object) -> None:
         if type(op) is not str:
             raise TypeError(f"same is by op, a str such as 'blur@1', not {type(op).__name__}")
         check_callable(f"same[{op!r}]", comparator)
+
+
+def _noting(
+    cache: OriginCache, peer: PeerId | None, chosen: list[Cid], known: dict[Cid, Made]
+) -> Iterator[tuple[Cid, bytes]]:
+    """All recipes of a small instance; on the way, what came from `peer` (None: from anyone), and how it was made."""
+    left = READ_BYTES  # of recipes, which a peer may have made large
+    for cid, made in cache.inventory():
+        other = made.origin.peer
+        if other is not None and (peer is None or other == peer):
+            chosen.append(cid)
+            left -= len(made.recipe)
+            if left > 0:
+                known[cid] = made
+        yield cid, made.recipe
 
 
 def _check_sample(sample: object) -> None:

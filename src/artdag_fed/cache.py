@@ -89,14 +89,14 @@ class Made(NamedTuple):
     digest: str
     recipe: bytes
     inputs_digest: str
+    token: int
+    """As in `Held`."""
     size: int = 0
     """Bytes of the encoded result; 0 where it has none (in memory)."""
     seconds: float = 0.0
     """What it took to compute, where that is known."""
     signature: bytes = b""
     """As in its `Entry`, for as long as it has the origin with which it came."""
-    token: int = 0
-    """As in `Held`."""
 
 
 class Offer(NamedTuple):

@@ -102,7 +102,7 @@ class Work:
         self._made = cache.made
         self._encode, self._encodes = cache.codec.encode, cache.encodes
         self._candidates, self._inputs, self._spared = candidates, inputs, spared
-        self._standing = Standing(cache, candidates, inputs, known)
+        self._standing = Standing(cache, candidates, inputs, known, clock)
         self._bad = {one.cid: _Bad(frozenset([one.peer]), frozenset()) for one in refuted}
         self.found.wrong.update(wrong)
 
@@ -184,7 +184,8 @@ class Work:
         standing.replace(cid, digest, computed, base)
         return Entry(
             *(cid, base.origin, digest, payload, None if self._encodes else computed, not self._encodes, recipe),
-            *(inputs_digest, False, base.tokens, self._source(op), seconds),
+            # Where the refuted one is withdrawn before the end, as where its inputs are, this showed nothing.
+            *(inputs_digest, False, base.tokens | {made.token}, self._source(op), seconds),
         )
 
     def _signed(self, cid: Cid, peer: PeerId, made: Made) -> tuple[bytes, bytes]:

@@ -12,9 +12,9 @@ A recipe that a peer has sent is its claim about what its result was made from: 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 
-from artdag_fed.cache import Made, OriginCache
+from artdag_fed.cache import OriginCache
 from artdag_fed.dag import recipe_inputs
 from artdag_fed.names import Cid
 
@@ -22,22 +22,15 @@ __all__ = ["Graph"]
 
 
 class Graph:
-    """What is built on what in a cache, as of now. `inputs`: of every held result that has some, its inputs; `made`:
-    with `foreign`, how each that came from a peer was made, which is best asked for while all are looked through."""
+    """What is built on what in a cache, as of now. `inputs`: of every held result that has some, its inputs."""
 
-    def __init__(self, cache: OriginCache, *, foreign: bool = False) -> None:
+    def __init__(self, cache: OriginCache, recipes: Iterable[tuple[Cid, bytes]] | None = None) -> None:
+        """recipes: those of `cache`, where somebody else looks through them as well."""
         self.inputs: dict[Cid, tuple[Cid, ...]] = {}
-        self.made: dict[Cid, Made] = {}
-        for cid, recipe in self._noting(cache) if foreign else cache.recipes():
+        for cid, recipe in cache.recipes() if recipes is None else recipes:
             named = recipe_inputs(recipe)
             if named:
                 self.inputs[cid] = named
-
-    def _noting(self, cache: OriginCache) -> Iterator[tuple[Cid, bytes]]:
-        for cid, made in cache.inventory():
-            if made.origin.peer is not None:
-                self.made[cid] = made
-            yield cid, made.recipe
 
     def upwards(self, cids: Iterable[Cid]) -> dict[Cid, None]:
         """These and everything that is built on them, however many steps up."""

@@ -190,6 +190,8 @@ class Work:
             try:
                 given = tuple([values[i.cid] for i in node.inputs])
             except KeyError:
+                given = None
+            if given is None:
                 if not self.descend(node, stack, waiting):
                     stack.pop()
                 continue

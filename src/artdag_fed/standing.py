@@ -12,8 +12,9 @@ when no more challenges need them. A value is used only under the digest and the
 
 from __future__ import annotations
 
+import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -22,9 +23,10 @@ from artdag_fed.cache import Made, Origin, OriginCache, inputs_digest_of
 from artdag_fed.events import Event
 from artdag_fed.names import Cid
 
-__all__ = ["READ_BYTES", "WITHDRAWN", "Base", "Standing"]
+__all__ = ["KNOWN_SECONDS", "READ_BYTES", "WITHDRAWN", "Base", "Standing"]
 
 LOOKED_AT = 1000  # results in one question to the cache
+KNOWN_SECONDS = 1.0  # others may have changed since what was known this long ago: then it is asked about again
 READ_BYTES = 32 << 20  # of results read at a time: more gain nothing, and a film's frames are megabytes each
 
 WITHDRAWN = "withdrawn meanwhile: it, or something that it rests on"
@@ -45,7 +47,7 @@ class Standing:
     """Of the results in one walk and their inputs, what stands.
 
     challenged: those that are computed again, from their inputs' values; inputs: of each result that has some; known:
-    how some were made, that the cache need not be asked about again.
+    how some were made as of now, so that the cache need not be asked about them again soon.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class Standing:
         challenged: Collection[Cid],
         inputs: Mapping[Cid, tuple[Cid, ...]],
         known: Mapping[Cid, Made] = MappingProxyType({}),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._cache, self._challenged, self._inputs, self._known = cache, challenged, inputs, known
+        self._cache, self._challenged, self._inputs = cache, challenged, inputs
+        self._known, self._clock, self._until = known, clock, clock() + KNOWN_SECONDS
         self.made: dict[Cid, Made] = {}  # of the batch at hand
         self.values: dict[Cid, Any] = {}
         self.damaged: set[Cid] = set()
@@ -81,16 +85,16 @@ class Standing:
 
     def _look(self, batch: Sequence[Cid]) -> None:
         """Ask about these, and about inputs of theirs that are not in the walk and not known yet."""
-        within, known = set(batch), self._known
+        within, known = set(batch), self._known if self._clock() < self._until else {}
         below = dict.fromkeys(chain.from_iterable(self._inputs.get(cid, ()) for cid in batch))
         outside = [i for i in below if not (i in self._bases or i in within or i in self._lacking)]
         asked = [*batch, *outside]
-        made = self.made = self._cache.made([cid for cid in asked if cid not in known])
-        tokens, digests = self._tokens, self._digests
+        answer = self._cache.made([cid for cid in asked if cid not in known])
+        self.made = {}
         for cid in asked:
-            one = known.get(cid) or made.get(cid)
+            one = known.get(cid) or answer.get(cid)
             if one is not None:
-                made[cid], tokens[cid], digests[cid] = one, one.token, one.digest
+                self.made[cid], self._tokens[cid], self._digests[cid] = one, one.token, one.digest
         for cid in outside:
             self.keep_as_held(cid)
 
@@ -107,7 +111,8 @@ class Standing:
 
     def _split(self, batch: Sequence[Cid]) -> Iterator[Sequence[Cid]]:
         """The batch in parts for which few bytes have to be read."""
-        if sum(made.size for made in self.made.values()) <= READ_BYTES:
+        sizes = (made.size for made in self.made.values())
+        if sum(size for size in sizes if type(size) is int) <= READ_BYTES:  # damage may have changed the type of one
             yield batch
             return
         part, weight = list[Cid](), 0

@@ -181,7 +181,8 @@ def tells_what_is_held_and_whence(place: Place) -> None:
             (entry.source,) * 2,
         )
         size = len(cache.codec.encode(values[name]))
-        made = Made(*entry[1:3], entry.recipe, entry.inputs_digest, size, entry.seconds, entry.signature, found.token)
+        how = (found.token, size, entry.seconds, entry.signature)
+        made = Made(entry.origin, entry.digest, entry.recipe, entry.inputs_digest, *how)
         same(f"made([{name!r}])", cache.made([absent, entry.cid]), {entry.cid: made})
         stored = cache.stored(entry.cid)
         expected = (entry.origin, entry.digest, entry.payload, entry.value, entry.recipe)

@@ -46,15 +46,6 @@ _LESS = (
 )
 MORE = "UPDATE origin SET results = results + ?, bytes = bytes + ?, seconds = seconds + ? WHERE id = ?"
 
-# All rows of a batch at once: one after the other takes half as long again. (UPDATE ... FROM would say it in one
-# statement, and needs SQLite 3.33.)
-_MOVED = "CREATE TEMP TABLE IF NOT EXISTS moved (id INTEGER PRIMARY KEY, inputs_digest TEXT)"
-_MOVE = (
-    "UPDATE result SET origin = :to, signature = CASE origin WHEN :to THEN signature END, inputs_digest ="
-    " coalesce((SELECT nullif(m.inputs_digest, '') FROM temp.moved AS m WHERE m.id = result.id), inputs_digest)"
-    " WHERE id IN (SELECT id FROM temp.moved)"
-)
-
 
 def batches(items: Iterable[T], size: int = BATCH) -> Iterator[list[T]]:
     """The items in lists of at most `size`."""
@@ -148,22 +139,22 @@ def recall(db: sqlite3.Connection, which: Recall) -> int:
 def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
     """Give held results another origin, each on the conditions of its `Relabel`; the number of those that got it."""
     gone = not_live(db, frozenset().union(*{new.basis for new in relabels.values()}))
-    db.execute(_MOVED)
     ids: dict[Origin, int] = {}
     moves: dict[tuple[int, int], list[Any]] = {}
     number = 0
     for batch in batches(sorted(relabels)):
         moved: dict[int, dict[int, str]] = {}  # by new origin: inputs digests, by row
         # Many come from one origin and get one: to look both up for each costs more than all the rest here.
-        before, now, inputs, counts = None, None, dict[int, str](), list[Any]()
+        last_token, last_origin = None, None
+        inputs, counts = dict[int, str](), list[Any]()  # of the last two
         columns = "j.key, r.id, r.origin, r.digest, r.size, r.seconds"
         rows = db.execute(f"SELECT {columns} {NAMED}", (json.dumps(batch),)).fetchall()
         for place, id, token, digest, size, seconds in rows:
             held, bits, origin, basis, inputs_digest = relabels[batch[place]]
             if token != held or digest != bits or (gone and basis & gone):
                 continue
-            if token != before or origin is not now:
-                before, now = token, origin
+            if token != last_token or origin is not last_origin:
+                last_token, last_origin = token, origin
                 if origin not in ids:
                     ids[origin] = live_id(db, origin)
                 inputs = moved.setdefault(ids[origin], {})
@@ -172,13 +163,25 @@ def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
             counts[0] += 1
             counts[1] += size
             counts[2] += seconds
-        for to, inputs in moved.items():
-            db.execute("DELETE FROM temp.moved")
-            db.execute(
-                "INSERT INTO temp.moved SELECT CAST(key AS INTEGER), value FROM json_each(?)", (json.dumps(inputs),)
-            )
-            db.execute(_MOVE, {"to": to})
-            number += len(inputs)
+        for to, inputs_by_row in moved.items():
+            _move(db, to, inputs_by_row)
+            number += len(inputs_by_row)
     db.executemany(_LESS, [(n, size, n, seconds, token) for (token, _), (n, size, seconds) in moves.items()])
     db.executemany(MORE, [(*counts, origin) for (_, origin), counts in moves.items()])
     return number
+
+
+def _move(db: sqlite3.Connection, origin: int, inputs: Mapping[int, str]) -> None:
+    """Give these rows another origin, and each its inputs digest, where that is not "".
+
+    All at once: one after the other takes half as long again. UPDATE ... FROM would need no table, but SQLite 3.33.
+    """
+    db.execute("CREATE TEMP TABLE IF NOT EXISTS moved (id INTEGER PRIMARY KEY, inputs_digest TEXT)")
+    db.execute("DELETE FROM temp.moved")
+    db.execute("INSERT INTO temp.moved SELECT CAST(key AS INTEGER), value FROM json_each(?)", (json.dumps(inputs),))
+    db.execute(
+        "UPDATE result SET origin = :origin, signature = CASE origin WHEN :origin THEN signature END, inputs_digest ="
+        " coalesce((SELECT nullif(m.inputs_digest, '') FROM temp.moved AS m WHERE m.id = result.id), inputs_digest)"
+        " WHERE id IN (SELECT id FROM temp.moved)",
+        {"origin": origin},
+    )

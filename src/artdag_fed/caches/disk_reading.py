@@ -150,7 +150,8 @@ class DiskReading(ABC):
         origins = self._origins
         for key, token, digest, recipe, inputs, size, seconds, signature, _ in rows:
             origin = origins.get(token) or self._origin(token)
-            yield key, _made((origin, digest, recipe_from(recipe), inputs, size, seconds, signature or b"", token))
+            signed = signature if type(signature) is bytes else b""  # damage may have changed its type
+            yield key, _made((origin, digest, recipe_from(recipe), inputs, token, size, seconds, signed))
 
     def offers(self, cids: Iterable[Cid] | None = None) -> Iterator[Offer]:
         order = "cid, peer, digest, lineage"

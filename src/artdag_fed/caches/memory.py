@@ -147,8 +147,14 @@ class MemoryCache(MutableMapping[Cid, Any]):
             measured = {cid: self._measured(cid, mark) for cid in cids if (mark := self._mark(cid)) is not None}
             return {
                 cid: Made(
-                    *(self._live[m.token], m.digest or "", m.recipe, m.inputs_digest, m.size, m.seconds),
-                    *(m.signature, m.token),
+                    origin=self._live[m.token],
+                    digest=m.digest or "",
+                    recipe=m.recipe,
+                    inputs_digest=m.inputs_digest,
+                    token=m.token,
+                    size=m.size,
+                    seconds=m.seconds,
+                    signature=m.signature,
                 )
                 for cid, m in measured.items()
             }

@@ -6,10 +6,12 @@ Rules: over each kind of instance. Alice and the others compute with `add`, or w
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import tracemalloc
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -237,3 +239,11 @@ def test_no_more_recipes_than_fit_are_kept_while_all_are_looked_through(
     assert len(recipes) == 6 and set(chosen) == {n.cid for n in hers} and len(known) == 2
     assert known.keys() < set(chosen)
     assert len(challenge(fed, add).confirmed) == 6
+
+
+def test_a_size_and_a_signature_that_damage_made_something_else_are_told_as_none(tmp_path: Path) -> None:
+    fed = taking(artdag_fed.open(tmp_path / "c"), "alice", num(1), num(2))
+    with contextlib.closing(sqlite3.connect(tmp_path / "c" / "index.sqlite3")) as db, db:
+        db.execute("UPDATE result SET size = 'abc', signature = 5 WHERE cid = ?", (num(1).cid,))
+    made = cache_of(fed).made([num(1).cid])[num(1).cid]
+    assert (made.size, made.signature) == (0, b"")

@@ -130,14 +130,14 @@ def foreign(folder: Path, *, name: str = "index.sqlite3") -> Path:
     return folder / name
 
 
-def hot_journal(path: Path) -> None:
-    """Leave a journal beside a database that has to be rolled back, as a killed process does."""
+def hot_journal(path: Path, update: str = "UPDATE theirs SET a = randomblob(200000)") -> None:
+    """Leave a journal beside a database that has to be rolled back, as a process does that is killed in an update."""
 
     def die() -> None:
         db = sqlite3.connect(path, isolation_level=None)
         db.execute("PRAGMA cache_size=1")  # so that changed pages are written before the commit
         db.execute("BEGIN")
-        db.execute("UPDATE theirs SET a = randomblob(200000)")
+        db.execute(update)
         os._exit(0)
 
     pid = os.fork()
@@ -258,16 +258,5 @@ def test_what_is_not_exactly_ours_is_refused_without_a_byte_being_written(
 
 def test_a_journal_of_our_own_is_rolled_back(tmp_path: Path) -> None:
     held = fill(tmp_path / "c")
-
-    def die() -> None:
-        db = sqlite3.connect(tmp_path / "c" / "index.sqlite3", isolation_level=None)
-        db.execute("PRAGMA cache_size=1")
-        db.execute("BEGIN")
-        db.execute("UPDATE result SET digest = 'no', recipe = randomblob(200000)")
-        os._exit(0)
-
-    pid = os.fork()
-    if pid == 0:
-        die()
-    os.waitpid(pid, 0)
+    hot_journal(tmp_path / "c" / "index.sqlite3", "UPDATE result SET digest = 'no', recipe = randomblob(200000)")
     assert contents(tmp_path / "c") == held

@@ -190,8 +190,7 @@ def from_canonical(text: str) -> Any:
     (1, b'\\x00\\xff')
     """
     value = from_canonical_unchecked(text)
-    plain = type(value) is dict and _is_plain(value) and text.isascii()
-    if (_encode(value) if plain else canonical(value)) != text:
+    if canonical(value) != text:
         raise CodecError(f"{shown(text)} is JSON, but not spelt as the canonical form spells it")
     return value
 

@@ -111,8 +111,7 @@ class Standing:
 
     def _split(self, batch: Sequence[Cid]) -> Iterator[Sequence[Cid]]:
         """The batch in parts for which few bytes have to be read."""
-        sizes = (made.size for made in self.made.values())
-        if sum(size for size in sizes if type(size) is int) <= READ_BYTES:  # damage may have changed the type of one
+        if sum(made.size for made in self.made.values()) <= READ_BYTES:
             yield batch
             return
         part, weight = list[Cid](), 0

@@ -73,7 +73,7 @@ def insert_rows(db: sqlite3.Connection, insert: str, kind: tuple[str, str], rows
     inserted = 0
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
-        width = max(map(len, some))
+        width = max(map(len, some))  # of them, cid and kind are the first two
         if width > _LEAST:
             some = [row if len(row) == width else row + _UNKNOWN[len(row) - _LEAST : width - _LEAST] for row in some]
         columns = ", ".join(("cid", kind[0], *_COLUMNS[: width - 2]))
@@ -218,7 +218,7 @@ def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int
 def _count(db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], last: int, newest: int) -> dict[Origin, int]:
     """Add the rows behind `last` to the counts of their origins; the numbers by origin."""
     # NOT INDEXED: only the new rows are read; else SQLite would group by the index of origins, and walk all of it.
-    group = "GROUP BY origin" if len(ids) > 1 else ""
+    group = "GROUP BY origin" if len(ids) > 1 else ""  # to group what is of one origin is to sort it, for nothing
     rows = db.execute(
         f"SELECT count(*), sum(size), sum(seconds), origin FROM result NOT INDEXED WHERE id > ? {group}", (last,)
     )

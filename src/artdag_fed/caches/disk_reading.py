@@ -150,8 +150,10 @@ class DiskReading(ABC):
         origins = self._origins
         for key, token, digest, recipe, inputs, size, seconds, signature, _ in rows:
             origin = origins.get(token) or self._origin(token)
-            signed = signature if type(signature) is bytes else b""  # damage may have changed its type
-            yield key, _made((origin, digest, recipe_from(recipe), inputs, token, size, seconds, signed))
+            # Damage may have changed the type of a value in its row.
+            size = size if type(size) is int else 0
+            signature = signature if type(signature) is bytes else b""
+            yield key, _made((origin, digest, recipe_from(recipe), inputs, token, size, seconds, signature))
 
     def offers(self, cids: Iterable[Cid] | None = None) -> Iterator[Offer]:
         order = "cid, peer, digest, lineage"

@@ -160,7 +160,8 @@ def inputs_digest_of(digests: Sequence[str]) -> str:
     >>> inputs_digest_of([]) == sha256().hexdigest(), inputs_digest_of(["", "ab"])
     (True, '')
     """
-    return "" if "" in digests else sha256("".join(digests).encode()).hexdigest()
+    text = digests[0] if len(digests) == 1 else "".join(digests)
+    return "" if "" in digests else sha256(text.encode()).hexdigest()
 
 
 class Staged(Protocol):

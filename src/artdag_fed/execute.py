@@ -12,13 +12,12 @@ This module decides what to compute and asks a cache to keep it; it knows neithe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from hashlib import sha256
 from typing import Any
 
-from artdag_fed.cache import Entry, Held, Origin, OriginCache, Outcome, inputs_digest_of
+from artdag_fed.cache import Held, Origin, OriginCache, Outcome, inputs_digest_of
 from artdag_fed.callables import Observe, Runner, said
 from artdag_fed.claims import Claimant, Claims
 from artdag_fed.dag import Node
@@ -49,7 +48,6 @@ class _Base:
 
 _NOTHING = _Base(frozenset(), frozenset())
 _NO_INPUTS = inputs_digest_of(())
-_entry = partial(tuple.__new__, Entry)  # in half the time that a named tuple's own way takes
 
 
 @dataclass(slots=True)
@@ -99,7 +97,8 @@ def execute(
                 else:
                     evaluate(work)
                 values = work.values
-                work.done.results = {node.cid: values[node.cid] for node in targets if node.cid in values}
+                targeted = work.targeted
+                work.done.results = {cid: result for cid, result in values.items() if cid in targeted}
                 work.group.flush()
                 if not work.forget_stale():
                     break
@@ -133,12 +132,14 @@ class Work:
         self.clock = clock
         self.done = Execution()
         self.group = Group(cache, clock, self.done.outcomes, observe, claimant.release)
+        self.group.resting(_NOTHING.origin, _NOTHING.tokens, False)  # number 0
         claimant.hurry = self.group.hurry
         self.values: dict[Cid, Any] = {}
         # Of what is done: its digest, and what it rests on, where that is anything.
         self.digests: dict[Cid, str] = {}
         self.rests: dict[Cid, _Base] = {}
-        self.targeted = {node.cid for node in targets}
+        wanted = [node.cid for node in targets]
+        self.targeted = set(wanted)
         self.refused: set[Cid] = set()  # held, but not to be used: damaged, or not accepted
         self.bases: dict[int, _Base] = {}  # by token
         self.sources = Sources(runner, observe)
@@ -149,14 +150,13 @@ class Work:
         self.sources.expect(targets)
         at_once = accepts is None and not refresh
         if at_once:
-            self.reuse([node.cid for node in targets])
-        left = [node for node in targets if node.cid not in self.values]
-        if at_once:
-            self.known.update(dict.fromkeys([node.cid for node in left]))
+            self.reuse(wanted)
+            self.known.update(dict.fromkeys([cid for cid in wanted if cid not in self.values]))
+        left = [node for node in targets if node.cid not in self.values] if self.values else targets
         found = survey(cache, left, accepts=accepts, refresh=refresh, known=self.known)
-        self.planned = {node.cid for node in found.nodes}
+        self.planned = found.nodes
         self.uses: dict[Cid, int] = {}  # how often a value is needed yet; those of targets are never let go of
-        self.count_uses(found.nodes)
+        self.count_uses(found.nodes.values())
         if accepts is not None:  # held, and yet planned: not accepted, so what is computed replaces it
             self.refused.update(cid for cid in self.planned if self.known.get(cid) is not None)
         if not at_once:
@@ -176,61 +176,61 @@ class Work:
         # What a run costs beside the runner is this and `keep`, a hundred thousand times a second: hence the locals.
         stack = list(reversed(self.targets))
         values, digests, planned, failed = self.values, self.digests, self.planned, self.done.failed
-        take, news, runner, clock, keep = self.claimant.take, self.claimant.news, self.runner, self.clock, self.keep
+        me, news, runner, clock, keep = self.claimant, self.claimant.news, self.runner, self.clock, self.keep
+        owner = me.owners.setdefault
         waiting: set[Cid] = set()
         while stack:
-            node = stack[-1]
+            node = stack.pop()
             cid = node.cid
             if cid in values or cid in failed:
-                stack.pop()
                 continue
             if (cid not in planned or cid in digests or (news and cid in news)) and self.have(cid):
-                stack.pop()
                 continue
+            given = []  # by steps: a comprehension costs twice as much for the few inputs that most nodes have
             try:
-                given = tuple([values[i.cid] for i in node.inputs])
+                for i in node.inputs:
+                    given.append(values[i.cid])
             except KeyError:
-                given = None
-            if given is None:
-                if not self.descend(node, stack, waiting):
-                    stack.pop()
+                self.descend(node, stack, waiting)
                 continue
-            if not take(cid) and not self.refresh:
+            if owner(cid, me) is not me and not me.take(cid) and not self.refresh:
                 waiting.add(cid)
-            elif news and cid in news:  # another run was done with it in this very moment
-                self.claimant.release([cid])
                 continue
+            if news and cid in news:  # another run was done with it in this very moment
+                me.release([cid])
+                stack.append(node)
+                continue
+            began = clock()
+            try:
+                result = runner(node.op, tuple(given), node.params)
+            except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
+                self.fail(node, error, "failed")
             else:
-                began = clock()
-                try:
-                    result = runner(node.op, given, node.params)
-                except Exception as error:  # noqa: BLE001  # whatever it is, it fails this node and nothing else
-                    self.fail(node, error, "failed")
-                else:
-                    keep(node, result, clock() - began)
-            stack.pop()
+                now = clock()
+                keep(node, result, now - began, now)
         return waiting
 
-    def descend(self, node: Node, stack: list[Node], waiting: set[Cid]) -> bool:
-        """Put on the stack what a node lacks; False where that is not to be had: skipped, or waiting."""
+    def descend(self, node: Node, stack: list[Node], waiting: set[Cid]) -> None:
+        """Put a node on the stack again, and on it what it lacks; neither where that is not to be had now."""
         missing = [i for i in node.inputs if i.cid not in self.values]
         if node.cid not in self.planned:  # found missing only now
             self.plan(node)
         broken = [i for i in missing if i.cid in self.done.failed]
         if broken:
             self.skip(node, broken[0])
-            return False
+            return
         open_ = [i for i in missing if i.cid not in waiting]
         if not open_:
             waiting.add(node.cid)
+            return
+        stack.append(node)
         stack.extend(reversed(open_))
-        return bool(open_)
 
     def plan(self, node: Node) -> None:
-        self.planned.add(node.cid)
+        self.planned[node.cid] = node
         self.count_uses([node])
 
-    def count_uses(self, nodes: Sequence[Node]) -> None:
+    def count_uses(self, nodes: Collection[Node]) -> None:
         uses, targeted = self.uses, self.targeted
         for node in nodes:
             for i in node.inputs:
@@ -300,8 +300,8 @@ class Work:
 
     # --- computing --------------------------------------------------------------------------
 
-    def keep(self, node: Node, result: Any, seconds: float) -> None:
-        """Take the result of a node whose inputs are done: in hand, and on its way to the cache."""
+    def keep(self, node: Node, result: Any, seconds: float, now: float) -> None:
+        """Take the result of a node whose inputs are done: in hand, and on its way to the cache. now: by `clock`."""
         cid, inputs, encodes, digests = node.cid, node.inputs, self.encodes, self.digests
         payload, digest = None, ""
         try:
@@ -317,22 +317,29 @@ class Work:
         if inputs:
             if self.rests:
                 base = self.base_of(inputs)
-            inputs_digest = inputs_digest_of([digests[i.cid] for i in inputs])
+            of_inputs = []
+            for i in inputs:
+                of_inputs.append(digests[i.cid])
+            inputs_digest = inputs_digest_of(of_inputs)
         self.values[cid] = result
         digests[cid] = digest
         if base is not _NOTHING:
             self.rests[cid] = base
         self.done.computed.append(cid)
         kept = None if encodes else result  # what waits for its commit as bytes need not be in memory twice
-        what = (cid, base.origin, digest, payload, kept, not encodes, node.recipe, inputs_digest)
-        how = (self.refresh or cid in self.refused, base.tokens, self.sources[node.op], seconds, b"", 0)
-        self.group.add(_entry(what + how))
-        for i in inputs:
-            left = self.uses.get(i.cid)
-            if left is not None:
-                self.uses[i.cid] = left - 1
-                if left <= 1:
-                    self.values.pop(i.cid, None)
+        number = 0
+        if base is not _NOTHING or self.refresh or cid in self.refused:
+            number = self.group.resting(base.origin, base.tokens, self.refresh or cid in self.refused)
+        source = self.sources[node.op]
+        self.group.add((cid, digest, payload, kept, node.recipe, inputs_digest, source, seconds, number), now)
+        uses = self.uses
+        if uses:
+            for i in inputs:
+                left = uses.get(i.cid)
+                if left is not None:
+                    uses[i.cid] = left - 1
+                    if left <= 1:
+                        self.values.pop(i.cid, None)
 
     def base_of(self, inputs: tuple[Node, ...]) -> _Base:
         """What a result of these inputs rests on."""

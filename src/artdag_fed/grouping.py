@@ -6,20 +6,32 @@ committed. Time is what the clock that was passed in says. Nothing here decides 
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
-from artdag_fed.cache import Changes, Entry, OriginCache, Outcome
+from artdag_fed.cache import Changes, Entry, Origin, OriginCache, Outcome
 from artdag_fed.callables import Observe
 from artdag_fed.events import Event
 from artdag_fed.names import Cid
 
-__all__ = ["Group"]
+__all__ = ["Finished", "Group"]
 
 GROUP_RESULTS = 1 << 14  # what a commit costs by itself is a percent of what that many results do
 GROUP_BYTES = 16 << 20  # results waiting for their commit in memory
 GROUP_SECONDS = 0.25  # finished work that a crash may lose; a commit takes a few milliseconds of it
+
+Finished = tuple[Cid, str, bytes | None, Any, bytes, str, str, float, int]
+"""A result that waits: cid, digest, payload, value (None where the cache keeps payloads), recipe, inputs digest,
+source, seconds, and the number that `Group.resting` gave. Not yet an `Entry`: a tuple of texts, numbers and bytes is
+one that the garbage collector looks at once, and to look at ten thousand entries again and again takes it a twentieth
+of a run."""
+
+_NEVER = -math.inf
+_entry = partial(tuple.__new__, Entry)  # in half the time that a named tuple's own way takes
 
 
 class Group:
@@ -47,29 +59,42 @@ class Group:
         self._date = date
         self._outcomes = outcomes
         self._lock = threading.RLock()
-        self._entries: list[Entry] = []
-        self._bytes = 0
-        self._oldest = 0.0
+        # Added to without the lock, and taken from with it: one list for good, whose own steps are whole.
+        self._waiting: list[Finished] = []
+        self._rests: list[tuple[Origin, frozenset[int], bool]] = []
+        self._numbers: dict[tuple[Origin, frozenset[int], bool], int] = {}
+        self._added = self._taken = 0  # bytes so far: the one is counted by who adds, the other under the lock
+        self._due = _NEVER  # when what waits is to be committed; _NEVER is no time yet
         self._stale: set[Cid] = set()
         self._ticker: threading.Thread | None = None
         self._starting = threading.Lock()
         self._stop = threading.Event()
         self._error: BaseException | None = None
 
-    def add(self, entry: Entry) -> None:
-        """Take a finished result; commit where enough wait."""
-        now = self._clock()
-        with self._lock:
-            entries = self._entries
-            entries.append(entry)
-            if entry.payload is not None:
-                self._bytes += len(entry.payload)
-            if len(entries) == 1:
-                self._oldest = now
-                if self._ticker is None and self._cache.encodes:
-                    self.hurry()
-            if now - self._oldest >= GROUP_SECONDS or len(entries) >= GROUP_RESULTS or self._bytes >= GROUP_BYTES:
-                self.flush()
+    def resting(self, origin: Origin, basis: frozenset[int], replace: bool) -> int:
+        """The number for results with these: see `Entry`. The first is 0."""
+        what = origin, basis, replace
+        number = self._numbers.setdefault(what, len(self._rests))
+        if number == len(self._rests):
+            self._rests.append(what)
+        return number
+
+    def add(self, finished: Finished, now: float) -> None:
+        """Take a finished result; commit where enough wait. For one thread; another may flush meanwhile."""
+        waiting = self._waiting
+        waiting.append(finished)
+        payload = finished[2]
+        if payload is not None:
+            self._added += len(payload)
+        # In this order, for there is no lock: a flush first says that nothing is due, and then takes what waits.
+        if now >= self._due or len(waiting) >= GROUP_RESULTS or self._added - self._taken >= GROUP_BYTES:
+            with self._lock:
+                if self._due == _NEVER:
+                    self._due = now + GROUP_SECONDS
+                    if self._ticker is None and self._cache.encodes:
+                        self.hurry()
+                if now >= self._due or len(waiting) >= GROUP_RESULTS or self._added - self._taken >= GROUP_BYTES:
+                    self.flush()
 
     def hurry(self) -> None:
         """See to it, from any thread, that what is finished is committed soon, whatever the run is busy with."""
@@ -82,24 +107,39 @@ class Group:
     def flush_old(self) -> None:
         """Commit if the oldest result waits for longer than `GROUP_SECONDS`."""
         with self._lock:
-            if self._entries and self._clock() - self._oldest >= GROUP_SECONDS:
+            if self._waiting and self._clock() >= self._due:
                 self.flush()
 
     def flush(self) -> None:
         """Commit everything that waits; raise what went wrong in the background."""
         with self._lock:
             self._raise()
-            if not self._entries:
+            due, self._due = self._due, _NEVER
+            added, taken = self._added, self._waiting.copy()
+            if not taken:
                 return
-            outcome = self._cache.commit(Changes(put=self._cache.stage(self._entries), at=self._date()))
-            entries, self._entries, self._bytes = self._entries, [], 0
+            try:
+                outcome = self._cache.commit(Changes(put=self._cache.stage(self._entries(taken)), at=self._date()))
+            except BaseException:
+                self._due = due
+                raise
+            del self._waiting[: len(taken)]
+            self._taken = added
             self._outcomes.append(outcome)
             self._stale |= outcome.stale
             if self._committed is not None:
-                self._committed([entry.cid for entry in entries])
+                self._committed([finished[0] for finished in taken])
             self._cache.purge()
         if self._observe is not None:
             self._observe(Event("committed", count=sum(outcome.stored.values())))
+
+    def _entries(self, taken: Iterable[Finished]) -> Iterator[Entry]:
+        rests, valued = self._rests, not self._cache.encodes
+        for cid, digest, payload, value, recipe, inputs, source, spent, number in taken:
+            origin, basis, wins = rests[number]
+            yield _entry(
+                (cid, origin, digest, payload, value, valued, recipe, inputs, wins, basis, source, spent, b"", 0)
+            )
 
     def take_stale(self) -> set[Cid]:
         """The cids that were not kept since the last question."""

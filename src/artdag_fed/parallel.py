@@ -293,7 +293,7 @@ class _Schedule:
                 work.fail(node, error, "failed")
             elif node.cid not in failed:  # else skipped, when its input was settled
                 spent.setdefault(node.op, []).append(answer.seconds[at])
-                work.keep(node, answer.results[at], answer.seconds[at])
+                work.keep(node, answer.results[at], answer.seconds[at], work.clock())
             self.away.discard(node.cid)
             self.settle(node)
         self.came_back(chosen[done:])
@@ -340,4 +340,4 @@ class _Schedule:
                 if at in answer.errors or any(i.cid not in self.work.digests for i in node.inputs):
                     break
                 with contextlib.suppress(Exception):  # why the run ends is known already
-                    self.work.keep(node, answer.results[at], answer.seconds[at])
+                    self.work.keep(node, answer.results[at], answer.seconds[at], self.work.clock())

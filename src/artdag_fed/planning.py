@@ -109,10 +109,10 @@ def acceptance(trusted: Trust | None) -> Callable[[Origin], bool] | None:
 
 
 class Survey(NamedTuple):
-    """A plan, and the nodes to compute."""
+    """A plan, and the nodes to compute, by cid."""
 
     plan: Plan
-    nodes: tuple[Node, ...]
+    nodes: dict[Cid, Node]
 
 
 def survey(
@@ -128,7 +128,7 @@ def survey(
 
     known: what need not be asked for, since it was just now; what is learnt is added.
     """
-    reused, wanted, nodes = [], [], []
+    reused, wanted, nodes = list[Cid](), list[Cid](), dict[Cid, Node]()
     known = {} if known is None else known
     ahead = 1
     queue = deque(targets)
@@ -152,9 +152,9 @@ def survey(
             if cid in offered:
                 wanted.append(cid)
                 continue
-        nodes.append(node)
+        nodes[cid] = node
         queue.extend(node.inputs)
-    return Survey(Plan(tuple(reused), tuple(wanted), tuple([n.cid for n in nodes])), tuple(nodes))
+    return Survey(Plan(tuple(reused), tuple(wanted), tuple(nodes)), nodes)
 
 
 def _unknown(node: Node, queue: Iterable[Node], known: Mapping[Cid, object], most: int) -> list[Cid]:

@@ -42,15 +42,13 @@ class Kind(NamedTuple):
 
 Row = tuple[Any, ...]
 """A result laid ready: cid, number of its kind, digest, inputs digest, source, recipe (see `recipe_column`), payload
-(None: beside, as a file), size; then, as far as they are known, seconds and signature. For what is left out a row has
-the values of `_UNKNOWN`; binding these for each would take a tenth longer, and most bundles have neither.
+(None: beside, as a file), size, seconds; then the signature, where there is one.
 
 The payload is a `bytearray`: the `sqlite3` module asks for an adapter of each `bytes` that it binds, which takes four
 times as long as making a `bytearray` of it, and of each None (so signatures are bound only where there are some)."""
 
-_COLUMNS = ("digest", "inputs_digest", "source", "recipe", "payload", "size", "seconds", "signature")  # behind the kind
-_UNKNOWN = (0.0, None)  # seconds, signature
-_LEAST = len(_COLUMNS) + 2 - len(_UNKNOWN)
+_COLUMNS = "digest, inputs_digest, source, recipe, payload, size, seconds"  # behind cid and kind
+_WIDTH = 9  # of a row without a signature
 
 
 class Laying(Protocol):
@@ -70,16 +68,19 @@ def insert_rows(db: sqlite3.Connection, insert: str, kind: tuple[str, str], rows
 
     insert: the statement up to the table; kind: the column that takes the number of the kind, and the value for it.
     """
+    column, number = kind
     inserted = 0
     for start in range(0, len(rows), ROWS):
         some = rows[start : start + ROWS]
-        width = max(map(len, some))  # of them, cid and kind are the first two
-        if width > _LEAST:
-            some = [row if len(row) == width else row + _UNKNOWN[len(row) - _LEAST : width - _LEAST] for row in some]
-        columns = ", ".join(("cid", kind[0], *_COLUMNS[: width - 2]))
-        row = f"(?, {kind[1]}{', ?' * (width - 2)})"
-        statement = f"{insert} ({columns}) VALUES {', '.join([row] * len(some))}"
-        inserted += db.execute(statement, list(chain.from_iterable(some))).rowcount
+        values = list[Any]()
+        for one in some:
+            values += one
+        columns, row = _COLUMNS, f"(?, {number}, ?, ?, ?, ?, ?, ?, ?)"
+        if len(values) > len(some) * _WIDTH:  # some are signed
+            columns, row = f"{columns}, signature", f"{row[:-1]}, ?)"
+            values = list(chain.from_iterable(one if len(one) > _WIDTH else (*one, None) for one in some))
+        statement = f"{insert} (cid, {column}, {columns}) VALUES {', '.join([row] * len(some))}"
+        inserted += db.execute(statement, values).rowcount
     return inserted
 
 

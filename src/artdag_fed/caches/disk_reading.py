@@ -187,6 +187,8 @@ class DiskReading(ABC):
         for batch in batches(cids):
             with self.alone() as db:
                 rows = db.execute(f"SELECT j.key, {columns} {NAMED}", (json.dumps(batch),)).fetchall()
+            if not rows and len(batch) == BATCH and not self._count("1"):
+                return  # a new cache need not be asked ten thousand times
             yield batch, rows
 
     def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from artdag_fed.cache import Entry
 from artdag_fed.caches.disk_blobs import Area, Blobs
-from artdag_fed.caches.disk_commit import STAGED, Kind, Row, insert_rows, recipe_column
+from artdag_fed.caches.disk_commit import STAGED, Kind, Row, insert_rows
 from artdag_fed.caches.disk_index import store_error
 from artdag_fed.errors import StoreError
 
@@ -68,7 +68,10 @@ class Laid:
                 kind = self._kinds.setdefault(Kind(origin, replace, basis), len(self._kinds))
             assert payload is not None  # an entry for a cache that encodes
             size = len(payload)
-            text = recipe_column(recipe) if recipe else ""
+            try:
+                text: str | bytes = recipe.decode()
+            except UnicodeDecodeError:
+                text = recipe
             if size > INLINE_BYTES:
                 self._write(digest, payload)
                 inline = None
@@ -77,10 +80,8 @@ class Laid:
                 weight += size
             if signature:
                 rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds, signature))
-            elif seconds:
-                rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds))
             else:
-                rows.append((cid, kind, digest, inputs, source, text, inline, size))
+                rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds))
             weight += len(recipe) + len(signature) + ROW_BYTES
             if weight > SPILL_BYTES:
                 self._spill()

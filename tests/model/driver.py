@@ -72,7 +72,7 @@ class World(Choices):
 
     def __init__(self, seed: str) -> None:
         self.rng = Random(seed)
-        self.models = {name: Model(dict(INPUTS), self.in_order) for name in INSTANCES}
+        self.models = {name: Model(dict(INPUTS)) for name in INSTANCES}
         self.feds = {name: self.opened(name) for name in INSTANCES}
         self.older = dict(self.feds)
         self.policies = {name: self.some_policy() for name in INSTANCES}

@@ -14,10 +14,10 @@ from tests.model.road import Compute, Meanwhile, Offered, Peers, Policy, Row, ma
 
 
 class Model:
-    """One instance. inputs: those of each cid, inputs first; in_order: whether one commit stores by cid, as a disk."""
+    """One instance. inputs: those of each cid, inputs first."""
 
-    def __init__(self, inputs: dict[str, tuple[str, ...]], in_order: bool) -> None:
-        self.inputs, self.in_order = inputs, in_order
+    def __init__(self, inputs: dict[str, tuple[str, ...]]) -> None:
+        self.inputs = inputs
         self.rows: dict[str, Row] = {}  # the oldest stored first
         self.offers: set[tuple[str, int, str | None, Peers]] = set()
 
@@ -34,7 +34,7 @@ class Model:
                 count["unchanged"] += 1
             count["conflicts"] += held is not None and held.value != row.value
         self._drop(fresh)
-        self.rows.update({cid: fresh[cid] for cid in (sorted(fresh) if self.in_order else fresh)})
+        self.rows.update(fresh)
         count.update(f"rests on {peer}" for row in fresh.values() if row.peer for peer in row.lineage)
         return count + Counter(admitted=len(fresh))
 

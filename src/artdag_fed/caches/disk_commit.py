@@ -10,17 +10,15 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Sequence
-from itertools import chain
-from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
-from artdag_fed.cache import Clash, Origin
+from artdag_fed.cache import Clash, Origin, Total
 from artdag_fed.caches.disk_offers import bound, note
 from artdag_fed.caches.disk_origins import MORE, drop, live_id, not_live, origin_of
 from artdag_fed.caches.evidence import lineage_text
 from artdag_fed.names import Cid
 
-__all__ = ["Kind", "Row", "Verdicts", "insert_rows", "put", "recipe_column", "recipe_from"]
+__all__ = ["Kind", "Rows", "Verdicts", "insert_rows", "put", "recipe_from"]
 
 _LAST = "SELECT coalesce(max(id), 0) FROM result"
 
@@ -40,15 +38,27 @@ class Kind(NamedTuple):
     basis: frozenset[int]
 
 
-Row = tuple[Any, ...]
-"""A result laid ready: cid, number of its kind, digest, inputs digest, source, recipe (see `recipe_column`), payload
-(None: beside, as a file), size, seconds; then the signature, where there is one.
+class Rows:
+    """Results laid ready, all of them signed or none: the values of one row behind those of another.
 
-The payload is a `bytearray`: the `sqlite3` module asks for an adapter of each `bytes` that it binds, which takes four
-times as long as making a `bytearray` of it, and of each None (so signatures are bound only where there are some)."""
+    A row has: cid, number of its kind, digest, inputs digest, source, recipe (see `recipe_from`), payload (None where
+    it lies beside, as a file), size, seconds; then the signature, if they are signed. The payload is a `bytearray`: the
+    `sqlite3` module asks for an adapter of each `bytes` that it binds, which takes four times as long as making a
+    `bytearray` of it, and of each None (so signatures are bound only where there are some).
+    """
 
-_COLUMNS = "digest, inputs_digest, source, recipe, payload, size, seconds"  # behind cid and kind
-_WIDTH = 9  # of a row without a signature
+    def __init__(self, *, signed: bool) -> None:
+        self.signed = signed
+        self.columns = "digest, inputs_digest, source, recipe, payload, size, seconds" + ", signature" * signed
+        self.width = 2 + self.columns.count(",") + 1  # cid and kind come first
+        self.values: list[Any] = []
+
+    def __len__(self) -> int:
+        return len(self.values) // self.width
+
+    def total(self) -> Total:
+        """What they come to: results, bytes, seconds."""
+        return Total(len(self), sum(self.values[7 :: self.width]), sum(self.values[8 :: self.width]))
 
 
 class Laying(Protocol):
@@ -59,41 +69,29 @@ class Laying(Protocol):
     @property
     def kinds(self) -> Sequence[Kind]: ...
     @property
-    def rows(self) -> list[Row] | None: ...
+    def rows(self) -> list[Rows] | None: ...
     def fill(self, db: sqlite3.Connection) -> str: ...
 
 
-def insert_rows(db: sqlite3.Connection, insert: str, kind: tuple[str, str], rows: Sequence[Row]) -> int:
+def insert_rows(db: sqlite3.Connection, insert: str, kind: tuple[str, str], laid: Sequence[Rows]) -> int:
     """Insert rows, many in a statement, which takes a quarter less than one after the other; the number inserted.
 
     insert: the statement up to the table; kind: the column that takes the number of the kind, and the value for it.
     """
     column, number = kind
     inserted = 0
-    for start in range(0, len(rows), ROWS):
-        some = rows[start : start + ROWS]
-        values = list[Any]()
-        for one in some:
-            values += one
-        columns, row = _COLUMNS, f"(?, {number}, ?, ?, ?, ?, ?, ?, ?)"
-        if len(values) > len(some) * _WIDTH:  # some are signed
-            columns, row = f"{columns}, signature", f"{row[:-1]}, ?)"
-            values = list(chain.from_iterable(one if len(one) > _WIDTH else (*one, None) for one in some))
-        statement = f"{insert} (cid, {column}, {columns}) VALUES {', '.join([row] * len(some))}"
-        inserted += db.execute(statement, values).rowcount
+    for rows in laid:
+        row = f"(?, {number}{', ?' * (rows.width - 2)})"
+        step = ROWS * rows.width
+        for start in range(0, len(rows.values), step):
+            values = rows.values[start : start + step]
+            those = ", ".join([row] * (len(values) // rows.width))
+            inserted += db.execute(f"{insert} (cid, {column}, {rows.columns}) VALUES {those}", values).rowcount
     return inserted
 
 
-def recipe_column(recipe: bytes) -> str | bytes:
-    """A recipe as it is kept: as text if it is UTF-8, which ours are, since text is bound in a fraction of the time."""
-    try:
-        return recipe.decode()
-    except UnicodeDecodeError:
-        return recipe
-
-
 def recipe_from(column: str | bytes) -> bytes:
-    """The recipe that was kept."""
+    """The recipe that was kept: as text if it is UTF-8, which ours are, for text is bound in a fraction of the time."""
     return column.encode() if isinstance(column, str) else column
 
 
@@ -183,19 +181,22 @@ def put(db: sqlite3.Connection, laid: Laying, at: float) -> Put:
     return Put(stored, last + 1, unchanged, tuple(clashes), stale)
 
 
-def _put_new(db: sqlite3.Connection, rows: list[Row], kinds: Sequence[Kind]) -> Put | None:
+def _put_new(db: sqlite3.Connection, rows: list[Rows], kinds: Sequence[Kind]) -> Put | None:
     """The short way, for rows of which none is held and no two have one cid; None, and nothing done, for others."""
-    # In the order of the cids, so that their index is written from left to right; what is equal stays in its order, for
-    # of two rows for one cid the first counts.
-    rows.sort(key=itemgetter(0))
     db.execute("SAVEPOINT short")
     (last,) = db.execute(_LAST).fetchone()
     ids, newest = _ids(db, kinds)
     # Mostly there is one kind, and its number is 0: adding that takes a fifth less than looking up the id.
     id = f"{ids[0]} + ?" if len(kinds) == 1 else "(SELECT id FROM temp.origin_of_kind WHERE kind = ?)"
     inserted = insert_rows(db, "INSERT OR IGNORE INTO result", ("origin", id), rows)
-    done = Put(_count(db, kinds, ids, last, newest), last + 1) if inserted == len(rows) else None
-    if done is None:
+    if inserted == sum(map(len, rows)):
+        if len(kinds) == 1:
+            counts = [(*Total.of([some.total() for some in rows]), ids[0])]
+        else:
+            counts = _added(db, ids, last)
+        done: Put | None = Put(_count(db, kinds, ids, newest, counts), last + 1)
+    else:
+        done = None
         db.execute("ROLLBACK TO short")
     db.execute("RELEASE short")
     return done
@@ -205,25 +206,31 @@ def _insert(db: sqlite3.Connection, table: str, kinds: Sequence[Kind], last: int
     """Insert what is staged and not held, behind the row `last`. The numbers stored by origin, and in all."""
     ids, newest = _ids(db, kinds)
     inserted = db.execute(
-        # In the order of the cids, so that the index of cids is written from left to right; of two rows for one cid the
-        # first stays. Sorting the numbers and fetching the rows by them takes two thirds of sorting the rows.
+        # In the order in which they came, which is as fast as by cid; of two rows for one cid the first stays.
         "INSERT OR IGNORE INTO result (cid, origin, size, digest, inputs_digest, source, recipe, payload, seconds,"
         " signature) SELECT s.cid, k.id, s.size, s.digest, s.inputs_digest, s.source, s.recipe, s.payload, s.seconds,"
-        " s.signature"
-        f" FROM (SELECT rowid AS number FROM temp.{table} ORDER BY cid, rowid) AS o"
-        f" CROSS JOIN temp.{table} AS s ON s.rowid = o.number CROSS JOIN temp.origin_of_kind AS k ON k.kind = s.kind"
+        f" s.signature FROM temp.{table} AS s CROSS JOIN temp.origin_of_kind AS k ON k.kind = s.kind ORDER BY s.rowid"
     ).rowcount
-    return _count(db, kinds, ids, last, newest), inserted
+    return _count(db, kinds, ids, newest, _added(db, ids, last)), inserted
 
 
-def _count(db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], last: int, newest: int) -> dict[Origin, int]:
-    """Add the rows behind `last` to the counts of their origins; the numbers by origin."""
+Added = list[tuple[int, int, float, int]]  # results, bytes, seconds, and the id of their origin
+
+
+def _added(db: sqlite3.Connection, ids: list[int], last: int) -> Added:
+    """What the rows behind `last` come to, by origin."""
     # NOT INDEXED: only the new rows are read; else SQLite would group by the index of origins, and walk all of it.
     group = "GROUP BY origin" if len(ids) > 1 else ""  # to group what is of one origin is to sort it, for nothing
-    rows = db.execute(
+    return db.execute(
         f"SELECT count(*), sum(size), sum(seconds), origin FROM result NOT INDEXED WHERE id > ? {group}", (last,)
-    )
-    counts = [row for row in rows if row[0]]
+    ).fetchall()
+
+
+def _count(
+    db: sqlite3.Connection, kinds: Sequence[Kind], ids: list[int], newest: int, counts: Added
+) -> dict[Origin, int]:
+    """Add what was stored to the counts of its origins; the numbers by origin."""
+    counts = [row for row in counts if row[0]]
     db.executemany(MORE, counts)
     # Origins of which everything was held already leave no trace: a peer cannot fill the table with names.
     # One that was there before this commit stays: another process may just have read a row that named it.

@@ -10,11 +10,11 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from artdag_fed.cache import Entry
 from artdag_fed.caches.disk_blobs import Area, Blobs
-from artdag_fed.caches.disk_commit import STAGED, Kind, Row, insert_rows
+from artdag_fed.caches.disk_commit import STAGED, Kind, Rows, insert_rows
 from artdag_fed.caches.disk_index import store_error
 from artdag_fed.errors import StoreError
 
@@ -46,7 +46,7 @@ class Laid:
     def __init__(self, cache: Connected, name: str) -> None:
         self._cache = cache
         self._name = name
-        self._rows: list[Row] = []
+        self._rows: list[Rows] = []
         self._spilled = False
         self._kinds: dict[Kind, int] = {}
         self.area: Area | None = None
@@ -60,7 +60,7 @@ class Laid:
     def extend(self, entries: Iterable[Entry]) -> None:
         """Take all of them; the files are on the disk when it returns."""
         origin, basis, replace, kind = None, None, None, 0
-        rows, weight = self._rows, 0
+        lay, signed, weight = list[Any](), None, 0
         for cid, whence, digest, payload, _, _, recipe, inputs, wins, rests, source, seconds, signature, _ in entries:
             # Kinds are few and come in runs: to hash one for each record costs as much as all the rest here.
             if whence is not origin or rests is not basis or wins is not replace:
@@ -78,27 +78,30 @@ class Laid:
             else:
                 inline = bytearray(payload)
                 weight += size
+            if bool(signature) is not signed:
+                signed = bool(signature)
+                self._rows.append(Rows(signed=signed))
+                lay = self._rows[-1].values
+            lay += (cid, kind, digest, inputs, source, text, inline, size, seconds)
             if signature:
-                rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds, signature))
-            else:
-                rows.append((cid, kind, digest, inputs, source, text, inline, size, seconds))
+                lay.append(signature)
             weight += len(recipe) + len(signature) + ROW_BYTES
             if weight > SPILL_BYTES:
                 self._spill()
-                weight = 0
+                signed, weight = None, 0
         if self.area is not None:
             try:
                 self.area.settle()
             except OSError as error:
                 raise store_error(self._cache.path, error) from error
-        self.count += len(rows)
+        self.count += sum(map(len, self._rows))
 
     def of(self, cache: Connected) -> bool:
         """Whether it was laid ready for this cache: a temporary table is seen by one connection."""
         return self._cache is cache
 
     @property
-    def rows(self) -> list[Row] | None:
+    def rows(self) -> list[Rows] | None:
         """The rows, where none of them had to leave memory."""
         return None if self._spilled else self._rows
 
@@ -137,7 +140,7 @@ class Laid:
                 db.execute("ROLLBACK")
                 raise
         self._spilled = True
-        self.count += len(self._rows)
+        self.count += sum(map(len, self._rows))
         self._rows.clear()
 
     def _insert(self, db: sqlite3.Connection, table: str) -> None:

@@ -55,6 +55,8 @@ def lists_the_oldest_first(place: Place) -> None:
             cache.commit(Changes(drop=frozenset([place.cid("many7")])))
     cids = [cid for cid, _ in listed]
     same("the order of the oldest", cids[:4], [place.cid(name) for name in "malz"])
+    came = [place.cid(f"many{i}") for i in range(MANY) if i != 7]
+    same("the order of one commit's, as they came", [cid for cid in cids[4:] if cid != place.cid("many7")], came)
     same("how many are listed", len(set(cids)), len(cids))
     same("what is listed", {*cids, place.cid("many7")}, {*place.ours(), place.cid("many7")})
     same("what is told of them", dict(listed[:4]), cache.made(cids[:4]))

@@ -96,9 +96,7 @@ def execute(
                     work.evaluate()
                 else:
                     evaluate(work)
-                values = work.values
-                targeted = work.targeted
-                work.done.results = {cid: result for cid, result in values.items() if cid in targeted}
+                work.done.results = work.results()
                 work.group.flush()
                 if not work.forget_stale():
                     break
@@ -151,7 +149,7 @@ class Work:
         at_once = accepts is None and not refresh
         if at_once:
             self.reuse(wanted)
-            self.known.update(dict.fromkeys([cid for cid in wanted if cid not in self.values]))
+            self.known.update(dict.fromkeys([cid for cid in wanted if cid not in self.values] if self.values else wanted))
         left = [node for node in targets if node.cid not in self.values] if self.values else targets
         found = survey(cache, left, accepts=accepts, refresh=refresh, known=self.known)
         self.planned = found.nodes
@@ -259,6 +257,13 @@ class Work:
             self.refused.add(cid)
             return None
         return held
+
+    def results(self) -> dict[Cid, Any]:
+        """Those of the targets, as far as there are any."""
+        values, targeted = self.values, self.targeted
+        if len(values) == len(targeted) and not self.done.failed:
+            return values
+        return {cid: result for cid, result in values.items() if cid in targeted}
 
     # --- reading ----------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import islice
 from typing import Any
 
 from artdag_fed.cache import Changes, Entry, Origin, OriginCache, Outcome
@@ -115,20 +116,22 @@ class Group:
         with self._lock:
             self._raise()
             due, self._due = self._due, _NEVER
-            added, taken = self._added, self._waiting.copy()
-            if not taken:
+            added, count = self._added, len(self._waiting)
+            if not count:
                 return
             try:
-                outcome = self._cache.commit(Changes(put=self._cache.stage(self._entries(taken)), at=self._date()))
+                entries = self._entries(islice(self._waiting, count))
+                outcome = self._cache.commit(Changes(put=self._cache.stage(entries), at=self._date()))
             except BaseException:
                 self._due = due
                 raise
-            del self._waiting[: len(taken)]
+            cids = [finished[0] for finished in islice(self._waiting, count)]
+            del self._waiting[:count]
             self._taken = added
             self._outcomes.append(outcome)
             self._stale |= outcome.stale
             if self._committed is not None:
-                self._committed([finished[0] for finished in taken])
+                self._committed(cids)
             self._cache.purge()
         if self._observe is not None:
             self._observe(Event("committed", count=sum(outcome.stored.values())))

@@ -132,13 +132,12 @@ def survey(
     known = {} if known is None else known
     ahead = 1
     queue = deque(targets)
-    seen: set[Cid] = set()
+    seen: set[Cid] = set()  # beside the nodes to compute
     while queue:
         node = queue.popleft()
         cid = node.cid
-        if cid in seen:
+        if cid in nodes or cid in seen:
             continue
-        seen.add(cid)
         if not refresh:
             if cid not in known:
                 asked = _unknown(node, queue, known, ahead)
@@ -148,9 +147,11 @@ def survey(
             found = known[cid]
             if found is not None and (accepts is None or accepts(found.origin)):
                 reused.append(cid)
+                seen.add(cid)
                 continue
             if cid in offered:
                 wanted.append(cid)
+                seen.add(cid)
                 continue
         nodes[cid] = node
         queue.extend(node.inputs)

@@ -79,14 +79,14 @@ def insert_rows(db: sqlite3.Connection, insert: str, kind: tuple[str, str], laid
     insert: the statement up to the table; kind: the column that takes the number of the kind, and the value for it.
     """
     column, number = kind
-    inserted = 0
+    cursor, inserted = db.cursor(), 0  # one cursor for all: each leaves something behind for the garbage collector
     for rows in laid:
         row = f"(?, {number}{', ?' * (rows.width - 2)})"
         step = ROWS * rows.width
         for start in range(0, len(rows.values), step):
             values = rows.values[start : start + step]
             those = ", ".join([row] * (len(values) // rows.width))
-            inserted += db.execute(f"{insert} (cid, {column}, {rows.columns}) VALUES {those}", values).rowcount
+            inserted += cursor.execute(f"{insert} (cid, {column}, {rows.columns}) VALUES {those}", values).rowcount
     return inserted
 
 

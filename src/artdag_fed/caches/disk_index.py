@@ -212,7 +212,7 @@ def _create(folder: str) -> None:
         db = sqlite3.connect(new, isolation_level=None)
         try:
             db.execute(f"PRAGMA page_size={PAGE}")
-            db.execute("PRAGMA journal_mode=TRUNCATE")
+            db.execute("PRAGMA journal_mode=OFF")  # what is half made is never looked at, so never rolled back
             db.execute("PRAGMA synchronous=FULL")
             db.execute("BEGIN IMMEDIATE")
             for sql in SCHEMA:

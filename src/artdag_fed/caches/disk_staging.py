@@ -78,8 +78,8 @@ class Laid:
             else:
                 inline = bytearray(payload)
                 weight += size
-            if bool(signature) is not signed:
-                signed = bool(signature)
+            if (signature != b"") is not signed:
+                signed = signature != b""
                 self._rows.append(Rows(signed=signed))
                 lay = self._rows[-1].values
             lay += (cid, kind, digest, inputs, source, text, inline, size, seconds)

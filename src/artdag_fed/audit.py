@@ -119,9 +119,8 @@ def challenge(
     else:
         graph = Graph(cache)
         chosen += (cid for cid, other in cache.provenance.items() if peer is None or other == peer)
-    chosen.sort()
     if sample is not None and sample < len(chosen):
-        chosen = sorted(random.Random(seed).sample(chosen, sample))
+        chosen = sorted(random.Random(seed).sample(sorted(chosen), sample))
     candidates = frozenset(chosen)
     order = graph.in_order(graph.upwards(chosen) | dict.fromkeys(cache.lineage))
     work = Work(cache, runner, candidates, graph.inputs, same, known=known)

@@ -189,14 +189,25 @@ def from_canonical(text: str) -> Any:
     >>> from_canonical('["t",1,["b","00ff"]]')
     (1, b'\\x00\\xff')
     """
-    value = from_canonical_unchecked(text)
-    if canonical(value) != text:
+    value = _scanned(text)
+    if type(value) is dict and _is_plain(value) and text.isascii():  # as most are: there is nothing to convert
+        again = _encode(value)
+    else:
+        value = _untag(value, 0)
+        again = canonical(value)
+    if again != text:
         raise CodecError(f"{shown(text)} is JSON, but not spelt as the canonical form spells it")
     return value
 
 
 def from_canonical_unchecked(text: str) -> Any:
     """As `from_canonical`, for text that `canonical` wrote: its spelling is not checked."""
+    value = _scanned(text)
+    return value if _is_flat(text) else _untag(value, 0)
+
+
+def _scanned(text: str) -> Any:
+    """What JSON reads in the whole of `text`."""
     try:
         value, end = _scan(text, 0)
     except StopIteration:
@@ -207,7 +218,7 @@ def from_canonical_unchecked(text: str) -> Any:
         raise CodecError(f"{shown(text)} is no canonical form: {error}") from None
     if end != len(text):
         raise CodecError(f"{shown(text)} is no canonical form: something follows it")
-    return value if _is_flat(text) else _untag(value, 0)
+    return value
 
 
 def from_our_canonical(text: str) -> Any:

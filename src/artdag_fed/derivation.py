@@ -54,7 +54,10 @@ class Graph:
         done, inputs = dict[Cid, None](), self.inputs
         begun: set[Cid] = set()  # a ring, which no honest recipes make, is entered once and left again
         for start in cids:
-            if start in done or start not in inputs:  # as most are
+            for i in inputs.get(start, ()):
+                if i not in done and i in cids:
+                    break
+            else:  # as most are, for what is built on others is mostly stored behind them
                 done[start] = None
                 continue
             stack = [start]
@@ -62,7 +65,7 @@ class Graph:
                 cid = stack[-1]
                 if cid not in begun:
                     begun.add(cid)
-                    pending = [i for i in inputs.get(cid, ()) if i not in begun and i in cids]
+                    pending = [i for i in inputs.get(cid, ()) if not (i in begun or i in done) and i in cids]
                     if pending:
                         stack += reversed(pending)
                         continue

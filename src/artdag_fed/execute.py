@@ -149,7 +149,8 @@ class Work:
         at_once = accepts is None and not refresh
         if at_once:
             self.reuse(wanted)
-            self.known.update(dict.fromkeys([cid for cid in wanted if cid not in self.values] if self.values else wanted))
+            missing = [cid for cid in wanted if cid not in self.values] if self.values else wanted
+            self.known.update(dict.fromkeys(missing))
         left = [node for node in targets if node.cid not in self.values] if self.values else targets
         found = survey(cache, left, accepts=accepts, refresh=refresh, known=self.known)
         self.planned = found.nodes

@@ -43,6 +43,15 @@ _NOTHING = Base(Origin(None), frozenset())
 _NO_INPUTS = inputs_digest_of(())
 
 
+def _joined(base: Base, other: Base) -> Base:
+    """What rests on both."""
+    if other is base or other is _NOTHING:
+        return base
+    if base is _NOTHING:
+        return other
+    return Base(Origin(None, base.origin.lineage | other.origin.lineage), base.tokens | other.tokens)
+
+
 class Standing:
     """Of the results in one walk and their inputs, what stands.
 
@@ -71,6 +80,7 @@ class Standing:
         self._uses = dict(Counter(chain.from_iterable(inputs.get(cid, ()) for cid in challenged)))
         self._by_token: dict[int, Base] = {}
         self._joined: dict[tuple[int, int], tuple[Base, Base]] = {}
+        self._last = _NOTHING, 0, _NOTHING  # of these, with the token
 
     # --- looking and reading ----------------------------------------------------------------
 
@@ -161,10 +171,12 @@ class Standing:
         token = self.made[cid].token
         if token not in base.tokens:
             # Where its own origin is withdrawn before the end, nothing that was computed from it was shown either.
-            key = id(base), token
-            if key not in self._joined:
-                self._joined[key] = base, Base(base.origin, base.tokens | {token})
-            base = self._joined[key][1]
+            if base is not self._last[0] or token != self._last[1]:  # few differ, and they come in runs
+                key = id(base), token
+                if key not in self._joined:
+                    self._joined[key] = base, Base(base.origin, base.tokens | {token})
+                self._last = base, token, self._joined[key][1]
+            base = self._last[2]
         self._bases[cid] = base
 
     def replace(self, cid: Cid, digest: str, value: Any, base: Base) -> None:
@@ -188,12 +200,19 @@ class Standing:
 
     # --- asking -----------------------------------------------------------------------------
 
-    def lacking(self, inputs: tuple[Cid, ...]) -> str:
-        """Why nothing can be computed from these inputs, or "": their bits are good, and their values in hand."""
+    def below(self, inputs: tuple[Cid, ...]) -> tuple[list[Any], Base, str] | str:
+        """What a result is computed from that has these inputs: their values, what it rests on, and its inputs digest;
+        or why nothing can be computed from them."""
+        bases, values, digests = self._bases, self.values, self._digests
+        given, of_inputs, base = list[Any](), list[str](), _NOTHING
         for i in inputs:
-            if i not in self._bases or (i not in self.values and not self.has(i)):
+            other = bases.get(i)
+            if other is None or (i not in values and not self.has(i)):
                 return self.missing(i)
-        return ""
+            given.append(values[i])
+            of_inputs.append(digests[i])
+            base = _joined(base, other)
+        return given, base, inputs_digest_of(of_inputs)
 
     def ours(self, inputs: tuple[Cid, ...]) -> bool:
         """Whether all of these, which stand, were computed here: when they were challenged, or before."""
@@ -209,14 +228,7 @@ class Standing:
         """What a result of these inputs rests on; they stand."""
         base = _NOTHING
         for i in inputs:
-            other = self._bases[i]
-            if other is base or other is _NOTHING:
-                continue
-            if base is _NOTHING:
-                base = other
-            else:
-                lineage = base.origin.lineage | other.origin.lineage
-                base = Base(Origin(None, lineage), base.tokens | other.tokens)
+            base = _joined(base, self._bases[i])
         return base
 
     def inputs_digest(self, inputs: tuple[Cid, ...]) -> str:

@@ -14,15 +14,13 @@ from typing import Any, NamedTuple, Protocol
 
 from artdag_fed.cache import Clash, Origin, Total
 from artdag_fed.caches.disk_offers import bound, note
-from artdag_fed.caches.disk_origins import MORE, drop, live_id, not_live, origin_of
+from artdag_fed.caches.disk_origins import MORE, ROWS, drop, live_id, not_live, origin_of
 from artdag_fed.caches.evidence import lineage_text
 from artdag_fed.names import Cid
 
 __all__ = ["Kind", "Rows", "Verdicts", "insert_rows", "put", "recipe_from"]
 
 _LAST = "SELECT coalesce(max(id), 0) FROM result"
-
-ROWS = 99  # in one statement: more gain nothing, and with ten values each they are within any limit of SQLite's
 
 STAGED = (
     "CREATE TEMP TABLE {} (cid TEXT, kind INTEGER, digest TEXT, inputs_digest TEXT, source TEXT, recipe BLOB,"

@@ -100,11 +100,12 @@ class Standing:
         outside = [i for i in below if not (i in self._bases or i in within or i in self._lacking)]
         asked = [*batch, *outside]
         answer = self._cache.made([cid for cid in asked if cid not in known])
-        self.made = {}
+        made, tokens, digests = dict[Cid, Made](), self._tokens, self._digests
         for cid in asked:
             one = known.get(cid) or answer.get(cid)
             if one is not None:
-                self.made[cid], self._tokens[cid], self._digests[cid] = one, one.token, one.digest
+                made[cid], tokens[cid], digests[cid] = one, one.token, one.digest
+        self.made = made
         for cid in outside:
             self.keep_as_held(cid)
 
@@ -204,15 +205,20 @@ class Standing:
         """What a result is computed from that has these inputs: their values, what it rests on, and its inputs digest;
         or why nothing can be computed from them."""
         bases, values, digests = self._bases, self.values, self._digests
-        given, of_inputs, base = list[Any](), list[str](), _NOTHING
+        given: list[Any] = []
+        of_inputs: list[str] = []
+        base = _NOTHING
         for i in inputs:
             other = bases.get(i)
             if other is None or (i not in values and not self.has(i)):
                 return self.missing(i)
             given.append(values[i])
             of_inputs.append(digests[i])
-            base = _joined(base, other)
-        return given, base, inputs_digest_of(of_inputs)
+            if base is _NOTHING:
+                base = other
+            elif other is not base:
+                base = _joined(base, other)
+        return given, base, inputs_digest_of(of_inputs) if inputs else _NO_INPUTS
 
     def ours(self, inputs: tuple[Cid, ...]) -> bool:
         """Whether all of these, which stand, were computed here: when they were challenged, or before."""

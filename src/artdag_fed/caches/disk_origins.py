@@ -139,19 +139,23 @@ def recall(db: sqlite3.Connection, which: Recall) -> int:
 
 def relabel(db: sqlite3.Connection, relabels: Mapping[Cid, Relabel]) -> int:
     """Give held results another origin, each on the conditions of its `Relabel`; the number of those that got it."""
-    gone = not_live(db, frozenset().union(*{new.basis for new in relabels.values()}))
+    tokens = {new.token for new in relabels.values()}.union(*{new.basis for new in relabels.values()})
+    gone = not_live(db, frozenset(tokens))
     ids: dict[Origin, int] = {}
     moves: dict[tuple[int, int], list[Any]] = {}
     moved: dict[int, dict[int, str]] = {}  # by new origin: inputs digests, by row
     # Many come from one origin and get one: to look both up for each costs more than all the rest here.
     last_token, last_origin = None, None
     inputs, counts = dict[int, str](), list[Any]()  # of the last two
-    for batch in batches(relabels):
-        columns = "j.key, r.id, r.origin, r.digest, r.size, r.seconds"
-        rows = db.execute(f"SELECT {columns} {NAMED}", (json.dumps(batch),)).fetchall()
-        for place, id, token, digest, size, seconds in rows:
-            held, bits, origin, basis, inputs_digest = relabels[batch[place]]
-            if token != held or digest != bits or (gone and basis & gone):
+    for batch in batches(relabels.items()):
+        rows = db.execute(
+            "SELECT j.key, r.id, r.origin, r.digest, r.size, r.seconds FROM json_each(?) AS j"
+            " CROSS JOIN result AS r ON r.cid = j.value",
+            (json.dumps([cid for cid, _ in batch]),),
+        )
+        for place, id, token, digest, size, seconds in rows.fetchall():
+            held, bits, origin, basis, inputs_digest = batch[place][1]
+            if token != held or digest != bits or (gone and (held in gone or basis & gone)):
                 continue
             if token != last_token or origin is not last_origin:
                 last_token, last_origin = token, origin

@@ -194,17 +194,18 @@ class DiskReading(ABC):
     def _walk(self, columns: str, where: str, *values: object) -> Iterator[tuple[Any, ...]]:
         """The live rows of `columns`, `r.id` last, in the order in which they were stored, a batch at a time: no cursor
         is held in between."""
-        last = 0
-        while True:
+        last, more = 0, True
+        while more:
             with self.alone() as db:
                 rows = db.execute(
                     f"SELECT {columns} {_LIVE} AND {where} AND r.id > ? ORDER BY r.id LIMIT {BATCH}",
                     (*values, last),
                 ).fetchall()
-            yield from rows
-            if len(rows) < BATCH:
-                return
-            last = rows[-1][-1]
+            more = len(rows) == BATCH
+            last = rows[-1][-1] if rows else last
+            rows.reverse()
+            while rows:  # each goes as it is given: of those that stay, the garbage collector has the more to look at
+                yield rows.pop()
 
     def _places(self, where: str) -> Iterator[tuple[Cid, Origin]]:
         """The live results with their origins, by cid: one that is replaced meanwhile keeps its place in that order."""

@@ -206,6 +206,15 @@ def test_parse_recipe_gives_back_what_node_was_given() -> None:
     assert (op, inputs, repr(read)) == ("mix@1", (a.cid, b.cid, a.cid), repr(params))
 
 
+def test_parse_recipe_takes_known_inputs_for_those_alone() -> None:
+    a, b = node("a@1"), node("b@1")
+    recipe = node("mix@1", a, b).recipe
+    assert parse_recipe(recipe, (a.cid, b.cid)) == parse_recipe(recipe)
+    for others in ((), (a.cid,), (b.cid, a.cid)):
+        with pytest.raises(CodecError, match="third line"):
+            parse_recipe(recipe, others)
+
+
 def test_any_single_byte_changed_is_refused_or_means_something_else() -> None:
     made = node("mix@1", node("a@1"), l=[1, (b"x", 0.5)], s="é\n", n=None, i=2**64)
     original = parse_recipe(made.recipe)

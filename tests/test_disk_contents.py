@@ -10,6 +10,7 @@ import pytest
 
 from artdag_fed import DiskCache, Federation, Record, forget, import_, invalidate, node, run
 from artdag_fed.cache import Changes, Origin
+from artdag_fed.caches import disk_staging
 from artdag_fed.caches.disk_staging import INLINE_BYTES, SPILL_BYTES
 from tests.disk_caches import LARGE, areas, blobs, check_counts, digest_of, entry, index, put
 
@@ -67,6 +68,31 @@ def test_more_than_fits_into_memory_is_staged_and_leaves_no_table_behind(cache: 
     put(cache, *many, *many[:10])
     assert tables() <= {"staged", "origin_of_kind", "offering", "met"} and len(cache) == len(many)
     check_counts(cache)
+
+
+@pytest.mark.parametrize("spills", [False, True])
+def test_signed_and_unsigned_results_share_a_commit(
+    cache: DiskCache, spills: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if spills:
+        monkeypatch.setattr(disk_staging, "SPILL_BYTES", 3000)
+    signed = {f"c{i:03}": b"signed" * (i % 3) for i in range(300)}
+    put(cache, *(entry(cache, cid, cid, "alice", signature=by, seconds=0.5) for cid, by in signed.items()))
+    made = cache.made(signed)
+    assert {cid: one.signature for cid, one in made.items()} == signed
+    assert list(dict(cache.inventory())) == list(signed) and dict(cache) == {cid: cid for cid in signed}
+    assert cache.origins()[Origin("alice")] == (300, sum(one.size for one in made.values()), 150.0)
+    check_counts(cache)
+
+
+def test_a_new_cache_is_not_asked_about_all(cache: DiskCache) -> None:
+    asked: list[str] = []
+    with cache.alone() as db:
+        db.set_trace_callback(asked.append)
+    many = [f"c{i}" for i in range(50_000)]
+    assert cache.held(many) == {} and len(asked) == 2
+    cache["c49999"] = 1
+    assert set(cache.held(many)) == {"c49999"}
 
 
 def test_no_seconds_are_left_of_no_results(cache: DiskCache) -> None:

@@ -5,14 +5,17 @@ Rules: the clock is the test's; what runs beside a slow node is waited for by ev
 
 from __future__ import annotations
 
+import hashlib
+import sys
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from artdag_fed import DiskCache, Event, Federation, MemoryCache, RunError, StoreError, grouping, run
-from artdag_fed.cache import Changes, Outcome
+from artdag_fed.cache import Changes, Origin, Outcome
 from artdag_fed.execute import execute
 from tests.sums import LONG, add, chain
 
@@ -194,3 +197,70 @@ def test_what_observe_raises_beside_a_slow_node_comes_out_of_the_run(
     with pytest.raises(Enough):
         run(durable, chain(2), slow, observe=observe)
     assert chain(1).cid in durable
+
+
+# --- taking results without a lock --------------------------------------------------------------
+
+
+def finished(n: int) -> grouping.Finished:
+    payload = b"J%d" % n
+    return f"c{n}", hashlib.sha256(payload).hexdigest(), payload, n, b"", "", "", 0.0, 0
+
+
+class Holding(Commits):
+    """Its commits wait until they are let go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.began, self.go = threading.Event(), threading.Event()
+
+    def commit(self, changes: Changes) -> Outcome:
+        self.began.set()
+        assert self.go.wait(LONG)
+        return super().commit(changes)
+
+
+def test_what_is_added_while_others_flush_is_committed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grouping, "GROUP_BYTES", 500)
+    cache, over = Commits(), threading.Event()
+    group = grouping.Group(cache, time.monotonic, [])
+    group.resting(Origin(None), frozenset(), False)
+
+    def flush() -> None:
+        while not over.is_set():
+            group.flush()
+
+    others = [threading.Thread(target=flush) for _ in range(2)]
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        for other in others:
+            other.start()
+        for n in range(3000):
+            group.add(finished(n), time.monotonic())
+    finally:
+        over.set()
+        sys.setswitchinterval(before)
+    for other in others:
+        other.join()
+    group.flush()
+    assert sum(cache.sizes) == len(cache) == 3000 and dict(cache) == {f"c{n}": n for n in range(3000)}
+
+
+def test_what_is_added_while_another_commits_is_due_in_its_turn() -> None:
+    cache, clock = Holding(), Clock()
+    group = grouping.Group(cache, clock, [])
+    group.resting(Origin(None), frozenset(), False)
+    group.add(finished(1), 0.0)
+    flushing = threading.Thread(target=group.flush)
+    flushing.start()
+    assert cache.began.wait(LONG)
+    adding = threading.Thread(target=group.add, args=(finished(2), 0.0))
+    adding.start()
+    cache.go.set()
+    flushing.join()
+    adding.join()
+    assert cache.sizes == [1]
+    clock.now = grouping.GROUP_SECONDS
+    group.flush_old()
+    assert cache.sizes == [1, 1]

@@ -17,7 +17,20 @@ from typing import Any
 import pytest
 
 import artdag_fed
-from artdag_fed import DiskCache, Event, Federation, Record, audit, challenge, forget, import_, node, run, standing
+from artdag_fed import (
+    DiskCache,
+    Event,
+    Federation,
+    MemoryCache,
+    Record,
+    audit,
+    challenge,
+    forget,
+    import_,
+    node,
+    run,
+    standing,
+)
 from artdag_fed.cache import Changes, Entry, Made, Origin
 from artdag_fed.instance import cache_of
 from tests.challenges import LOCAL, add, anyone, by_why, digest, num, origins, taking, wrong
@@ -247,3 +260,10 @@ def test_a_size_and_a_signature_that_damage_made_something_else_are_told_as_none
         db.execute("UPDATE result SET size = 'abc', signature = 5 WHERE cid = ?", (num(1).cid,))
     made = cache_of(fed).made([num(1).cid])[num(1).cid]
     assert (made.size, made.signature) == (0, b"")
+
+
+def test_what_stands_rests_on_the_origin_that_it_was_looked_at_under() -> None:
+    stands = standing.Standing(MemoryCache(), frozenset(), {})
+    stands.made["c1"] = Made(Origin("alice"), "d1", b"", "", token=0)  # a number like any other
+    stands.keep("c1", stands.base_of(()))
+    assert stands.base_of(("c1",)).tokens == {0}

@@ -77,7 +77,11 @@ def test_signed_and_unsigned_results_share_a_commit(
     if spills:
         monkeypatch.setattr(disk_staging, "SPILL_BYTES", 3000)
     signed = {f"c{i:03}": b"signed" * (i % 3) for i in range(300)}
+    inserted: list[str] = []
+    with cache.alone() as db:
+        db.set_trace_callback(lambda sql: inserted.append(sql) if sql.startswith("INSERT OR IGNORE INTO res") else None)
     put(cache, *(entry(cache, cid, cid, "alice", signature=by, seconds=0.5) for cid, by in signed.items()))
+    assert len(inserted) <= 5  # and not one for each that is signed otherwise than the one before
     made = cache.made(signed)
     assert {cid: one.signature for cid, one in made.items()} == signed
     assert list(dict(cache.inventory())) == list(signed) and dict(cache) == {cid: cid for cid in signed}

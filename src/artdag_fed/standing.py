@@ -80,7 +80,7 @@ class Standing:
         self._uses = dict(Counter(chain.from_iterable(inputs.get(cid, ()) for cid in challenged)))
         self._by_token: dict[int, Base] = {}
         self._joined: dict[tuple[int, int], tuple[Base, Base]] = {}
-        self._last = _NOTHING, 0, _NOTHING  # of these, with the token
+        self._last: tuple[Base | None, int, Base] = None, 0, _NOTHING  # of these, with the token
 
     # --- looking and reading ----------------------------------------------------------------
 

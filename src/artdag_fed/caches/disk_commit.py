@@ -37,12 +37,12 @@ class Kind(NamedTuple):
 
 
 class Rows:
-    """Results laid ready, all of them signed or none: the values of one row behind those of another.
+    """Results laid ready, with or without a place for signatures: the values of one row behind those of another.
 
     A row has: cid, number of its kind, digest, inputs digest, source, recipe (see `recipe_from`), payload (None where
-    it lies beside, as a file), size, seconds; then the signature, if they are signed. The payload is a `bytearray`: the
-    `sqlite3` module asks for an adapter of each `bytes` that it binds, which takes four times as long as making a
-    `bytearray` of it, and of each None (so signatures are bound only where there are some).
+    it lies beside, as a file), size, seconds; then, where there is a place for it, the signature or None. The payload
+    is a `bytearray`: the `sqlite3` module asks for an adapter of each `bytes` that it binds, which takes four times as
+    long as making a `bytearray` of it, and of each None (so signatures are bound only where there are some).
     """
 
     def __init__(self, *, signed: bool) -> None:

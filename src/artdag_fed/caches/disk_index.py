@@ -232,9 +232,8 @@ def _create(folder: str) -> None:
     except OSError as error:
         raise StoreError(f"{folder} cannot be made a cache: {error.strerror or error}") from error
     finally:
-        for name in (new, new + "-journal"):
-            with contextlib.suppress(OSError):
-                os.unlink(name)
+        with contextlib.suppress(OSError):
+            os.unlink(new)
 
 
 def _remove_leftovers(folder: str, before: float) -> None:

@@ -78,13 +78,13 @@ class Laid:
             else:
                 inline = bytearray(payload)
                 weight += size
-            if (signature != b"") is not signed:
+            if signed is None or (signature and not signed):  # never back: who takes turns would make many small ones
                 signed = signature != b""
                 self._rows.append(Rows(signed=signed))
                 lay = self._rows[-1].values
             lay += (cid, kind, digest, inputs, source, text, inline, size, seconds)
-            if signature:
-                lay.append(signature)
+            if signed:
+                lay.append(signature or None)
             weight += len(recipe) + len(signature) + ROW_BYTES
             if weight > SPILL_BYTES:
                 self._spill()

@@ -205,10 +205,10 @@ def parse_recipe(recipe: bytes, inputs: tuple[Cid, ...] | None = None) -> tuple[
         raise CodecError(f"no recipe of this version: begins with {shown(tag)}, expected {shown(TYPE_TAG)}")
     if inputs is None:
         inputs = tuple(inputs_text.split(" ")) if inputs_text else ()
-        known = not inputs_text or _cid_list(inputs_text) is not None
+        right = not inputs_text or _cid_list(inputs_text) is not None
     else:
-        known = inputs_text == " ".join(inputs)
-    if not known:
+        right = inputs_text == " ".join(inputs)
+    if not right:
         raise CodecError("no recipe: its third line must be input cids of 64 lower-case hex digits, one space between")
     plain = _plain_op_text(op_text)  # what needs no escapes is itself between the quotes: that is known sooner
     op = plain[1] if plain else from_canonical_unchecked(op_text)

@@ -43,7 +43,7 @@ _NOTHING = Base(Origin(None), frozenset())
 _NO_INPUTS = inputs_digest_of(())
 
 
-def _joined(base: Base, other: Base) -> Base:
+def _union(base: Base, other: Base) -> Base:
     """What rests on both."""
     if other is base or other is _NOTHING:
         return base
@@ -217,7 +217,7 @@ class Standing:
             if base is _NOTHING:
                 base = other
             elif other is not base:
-                base = _joined(base, other)
+                base = _union(base, other)
         return given, base, inputs_digest_of(of_inputs) if inputs else _NO_INPUTS
 
     def ours(self, inputs: tuple[Cid, ...]) -> bool:
@@ -234,7 +234,7 @@ class Standing:
         """What a result of these inputs rests on; they stand."""
         base = _NOTHING
         for i in inputs:
-            base = _joined(base, self._bases[i])
+            base = _union(base, self._bases[i])
         return base
 
     def inputs_digest(self, inputs: tuple[Cid, ...]) -> str:

@@ -160,8 +160,7 @@ def inputs_digest_of(digests: Sequence[str]) -> str:
     >>> inputs_digest_of([]) == sha256().hexdigest(), inputs_digest_of(["", "ab"])
     (True, '')
     """
-    text = digests[0] if len(digests) == 1 else "".join(digests)
-    return "" if "" in digests else sha256(text.encode()).hexdigest()
+    return "" if "" in digests else sha256("".join(digests).encode()).hexdigest()
 
 
 class Staged(Protocol):

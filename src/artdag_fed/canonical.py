@@ -23,7 +23,7 @@ from typing import Any
 from artdag_fed.errors import CodecError
 from artdag_fed.names import shown
 
-__all__ = ["DEPTH", "canonical", "from_canonical", "from_canonical_unchecked", "from_our_canonical"]
+__all__ = ["DEPTH", "canonical", "from_canonical", "from_canonical_unchecked"]
 
 DEPTH = 64
 """Containers inside one another, the outermost counted: far more than settings need, far less than any JSON parser or
@@ -203,7 +203,8 @@ def from_canonical(text: str) -> Any:
 def from_canonical_unchecked(text: str) -> Any:
     """As `from_canonical`, for text that `canonical` wrote: its spelling is not checked."""
     value = _scanned(text)
-    return value if _is_flat(text) else _untag(value, 0)
+    flat = "[" not in text and text.find("{", 1) < 0  # no tag, and no container in another
+    return value if flat else _untag(value, 0)
 
 
 def _scanned(text: str) -> Any:
@@ -219,17 +220,6 @@ def _scanned(text: str) -> Any:
     if end != len(text):
         raise CodecError(f"{shown(text)} is no canonical form: something follows it")
     return value
-
-
-def from_our_canonical(text: str) -> Any:
-    """As `from_canonical`, for text that `canonical` gave in this process: nothing about it is checked."""
-    value, _ = _scan(text, 0)
-    return value if "[" not in text and text.find("{", 1) < 0 else _untag(value, 0)  # `_is_flat`, without a call
-
-
-def _is_flat(text: str) -> bool:
-    """Whether there is no tag in it, and no container in another."""
-    return "[" not in text and text.find("{", 1) < 0
 
 
 def _untag(value: Any, depth: int) -> Any:

@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn, final
 
 from artdag_fed import drawing
-from artdag_fed.canonical import canonical, from_canonical, from_canonical_unchecked, from_our_canonical
+from artdag_fed.canonical import canonical, from_canonical, from_canonical_unchecked
 from artdag_fed.errors import CodecError, InvalidName
 from artdag_fed.names import Cid, shown
 
@@ -69,7 +69,7 @@ class Node:
         stays in that copy. `dict(node.params)` is a plain dict of your own, which can be pickled."""
         # The order given at the call is not kept: equal nodes must look the same to a runner. Not cached either: a node
         # is asked once or twice in its life, and a dict for each would double what a large DAG weighs.
-        return MappingProxyType(from_our_canonical(self.recipe.rpartition(b"\n")[2].decode()))
+        return MappingProxyType(from_canonical_unchecked(self.recipe.rpartition(b"\n")[2].decode()))
 
     def __eq__(self, other: object) -> bool:
         return self.cid == other.cid if type(other) is Node else NotImplemented
@@ -211,7 +211,7 @@ def parse_recipe(recipe: bytes, inputs: tuple[Cid, ...] | None = None) -> tuple[
     if not right:
         raise CodecError("no recipe: its third line must be input cids of 64 lower-case hex digits, one space between")
     plain = _plain_op_text(op_text)  # what needs no escapes is itself between the quotes: that is known sooner
-    op = plain[1] if plain else from_canonical_unchecked(op_text)
+    op = plain[1] if plain else from_canonical(op_text)
     if not plain and (type(op) is not str or not op or encode_basestring(op) != op_text):
         raise CodecError(f"no recipe: its op is {shown(op_text)}, expected JSON text that is not empty")
     params = from_canonical(params_text)

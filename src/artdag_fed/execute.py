@@ -130,7 +130,7 @@ class Work:
         self.clock = clock
         self.done = Execution()
         self.group = Group(cache, clock, self.done.outcomes, observe, claimant.release)
-        self.group.resting(_NOTHING.origin, _NOTHING.tokens, False)  # number 0
+        self.on_nothing = self.group.resting(_NOTHING.origin, _NOTHING.tokens, False)
         claimant.hurry = self.group.hurry
         self.values: dict[Cid, Any] = {}
         # Of what is done: its digest, and what it rests on, where that is anything.
@@ -149,8 +149,7 @@ class Work:
         at_once = accepts is None and not refresh
         if at_once:
             self.reuse(wanted)
-            missing = [cid for cid in wanted if cid not in self.values] if self.values else wanted
-            self.known.update(dict.fromkeys(missing))
+            self.known = dict.fromkeys(wanted) | self.known
         left = [node for node in targets if node.cid not in self.values] if self.values else targets
         found = survey(cache, left, accepts=accepts, refresh=refresh, known=self.known)
         self.planned = found.nodes
@@ -175,8 +174,7 @@ class Work:
         # What a run costs beside the runner is this and `keep`, a hundred thousand times a second: hence the locals.
         stack = list(reversed(self.targets))
         values, digests, planned, failed = self.values, self.digests, self.planned, self.done.failed
-        me, news, runner, clock, keep = self.claimant, self.claimant.news, self.runner, self.clock, self.keep
-        owner = me.owners.setdefault
+        take, news, runner, clock, keep = self.claimant.take, self.claimant.news, self.runner, self.clock, self.keep
         waiting: set[Cid] = set()
         while stack:
             node = stack.pop()
@@ -192,11 +190,11 @@ class Work:
             except KeyError:
                 self.descend(node, stack, waiting)
                 continue
-            if owner(cid, me) is not me and not me.take(cid) and not self.refresh:
+            if not take(cid) and not self.refresh:
                 waiting.add(cid)
                 continue
             if news and cid in news:  # another run was done with it in this very moment
-                me.release([cid])
+                self.claimant.release([cid])
                 stack.append(node)
                 continue
             began = clock()
@@ -333,7 +331,7 @@ class Work:
             self.rests[cid] = base
         self.done.computed.append(cid)
         kept = None if encodes else result  # what waits for its commit as bytes need not be in memory twice
-        number = 0
+        number = self.on_nothing
         if base is not _NOTHING or self.refresh or cid in self.refused:
             number = self.group.resting(base.origin, base.tokens, self.refresh or cid in self.refused)
         source = self.sources[node.op]

@@ -73,7 +73,7 @@ class Group:
         self._error: BaseException | None = None
 
     def resting(self, origin: Origin, basis: frozenset[int], replace: bool) -> int:
-        """The number for results with these: see `Entry`. The first is 0."""
+        """The number for results with these: see `Entry`."""
         what = origin, basis, replace
         number = self._numbers.setdefault(what, len(self._rests))
         if number == len(self._rests):

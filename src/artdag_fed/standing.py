@@ -80,7 +80,6 @@ class Standing:
         self._uses = dict(Counter(chain.from_iterable(inputs.get(cid, ()) for cid in challenged)))
         self._by_token: dict[int, Base] = {}
         self._joined: dict[tuple[int, int], tuple[Base, Base]] = {}
-        self._last: tuple[Base | None, int, Base] = None, 0, _NOTHING  # of these, with the token
 
     # --- looking and reading ----------------------------------------------------------------
 
@@ -172,12 +171,10 @@ class Standing:
         token = self.made[cid].token
         if token not in base.tokens:
             # Where its own origin is withdrawn before the end, nothing that was computed from it was shown either.
-            if base is not self._last[0] or token != self._last[1]:  # few differ, and they come in runs
-                key = id(base), token
-                if key not in self._joined:
-                    self._joined[key] = base, Base(base.origin, base.tokens | {token})
-                self._last = base, token, self._joined[key][1]
-            base = self._last[2]
+            key = id(base), token
+            if key not in self._joined:
+                self._joined[key] = base, Base(base.origin, base.tokens | {token})
+            base = self._joined[key][1]
         self._bases[cid] = base
 
     def replace(self, cid: Cid, digest: str, value: Any, base: Base) -> None:
@@ -214,11 +211,8 @@ class Standing:
                 return self.missing(i)
             given.append(values[i])
             of_inputs.append(digests[i])
-            if base is _NOTHING:
-                base = other
-            elif other is not base:
-                base = _union(base, other)
-        return given, base, inputs_digest_of(of_inputs) if inputs else _NO_INPUTS
+            base = _union(base, other)
+        return given, base, inputs_digest_of(of_inputs)
 
     def ours(self, inputs: tuple[Cid, ...]) -> bool:
         """Whether all of these, which stand, were computed here: when they were challenged, or before."""

@@ -46,9 +46,8 @@ class Rows:
     """
 
     def __init__(self, *, signed: bool) -> None:
-        self.signed = signed
         self.columns = "digest, inputs_digest, source, recipe, payload, size, seconds" + ", signature" * signed
-        self.width = 2 + self.columns.count(",") + 1  # cid and kind come first
+        self.width = 9 + signed  # cid and kind come first
         self.values: list[Any] = []
 
     def __len__(self) -> int:

@@ -202,7 +202,10 @@ def from_canonical(text: str) -> Any:
 
 def from_canonical_unchecked(text: str) -> Any:
     """As `from_canonical`, for text that `canonical` wrote: its spelling is not checked."""
-    value = _scanned(text)
+    try:
+        value, _ = _scan(text, 0)
+    except (StopIteration, RecursionError, ValueError):
+        value = _scanned(text)  # which says what is wrong
     flat = "[" not in text and text.find("{", 1) < 0  # no tag, and no container in another
     return value if flat else _untag(value, 0)
 

@@ -55,7 +55,7 @@ class Claimant:
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
-        self._owners = claims.owners
+        self.owners = claims.owners
         self._thread = threading.get_ident()
         self._wanted: set[Cid] = set()
         self.news: set[Cid] = set()
@@ -76,10 +76,10 @@ class Claimant:
 
     def take(self, cid: Cid) -> bool:
         """Whether it is for this run to compute; if not, the inbox tells when whoever does so has let go of it."""
-        if self._owners.setdefault(cid, self) is self:  # in one step, so without the lock: it is asked for every node
+        if self.owners.setdefault(cid, self) is self:  # in one step, so without the lock: it is asked for every node
             return True
         with self._claims.lock:
-            owner = self._owners.setdefault(cid, self)
+            owner = self.owners.setdefault(cid, self)
             if owner is self or owner._thread == self._thread:
                 return True
             self._wanted.add(cid)
@@ -91,12 +91,13 @@ class Claimant:
         """Let go of these: they are committed, or will not be."""
         claims = self._claims
         with claims.lock:
-            freed = [cid for cid in cids if self._owners.get(cid) is self]
+            owners = self.owners
+            freed = [cid for cid in cids if owners.get(cid) is self]
             others = [other for other in claims.present if other is not self]
             for other in others:
                 other.news.update(freed)  # first: who takes one of them, without the lock, looks there next
             for cid in freed:
-                del self._owners[cid]
+                del owners[cid]
             for other in others:
                 told = other._wanted.intersection(freed)
                 if told:

@@ -174,7 +174,8 @@ class Work:
         # What a run costs beside the runner is this and `keep`, a hundred thousand times a second: hence the locals.
         stack = list(reversed(self.targets))
         values, digests, planned, failed = self.values, self.digests, self.planned, self.done.failed
-        take, news, runner, clock, keep = self.claimant.take, self.claimant.news, self.runner, self.clock, self.keep
+        me, news, runner, clock, keep = self.claimant, self.claimant.news, self.runner, self.clock, self.keep
+        owner = me.owners.setdefault  # what `take` asks first, without a call
         waiting: set[Cid] = set()
         while stack:
             node = stack.pop()
@@ -190,11 +191,11 @@ class Work:
             except KeyError:
                 self.descend(node, stack, waiting)
                 continue
-            if not take(cid) and not self.refresh:
+            if owner(cid, me) is not me and not me.take(cid) and not self.refresh:
                 waiting.add(cid)
                 continue
             if news and cid in news:  # another run was done with it in this very moment
-                self.claimant.release([cid])
+                me.release([cid])
                 stack.append(node)
                 continue
             began = clock()

@@ -211,8 +211,9 @@ class Standing:
                 return self.missing(i)
             given.append(values[i])
             of_inputs.append(digests[i])
-            base = _union(base, other)
-        return given, base, inputs_digest_of(of_inputs)
+            if other is not base:
+                base = _union(base, other)
+        return given, base, inputs_digest_of(of_inputs) if inputs else _NO_INPUTS
 
     def ours(self, inputs: tuple[Cid, ...]) -> bool:
         """Whether all of these, which stand, were computed here: when they were challenged, or before."""
